@@ -1,0 +1,48 @@
+# Everything a newcomer or a contributor needs, each one command. `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+# MLX's backend: macOS has Metal in the plain wheel; Linux chooses one of cpu, cuda12, cuda13.
+BACKEND ?= $(if $(filter Darwin,$(shell uname -s)),,cpu)
+EXTRA = $(if $(BACKEND),[$(BACKEND)])
+RUN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/run.stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Paddock needs Python 3.11 or newer; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(RUN)/python -m pip install --quiet --editable '.$(EXTRA)'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(RUN)/python -m pip install --quiet --group dev --group parity
+	@touch $@
+
+run: $(VENV)/run.stamp ## start a server, ask the demo model something through its API, stop it
+	@$(RUN)/python bench/first_run.py
+
+test: $(VENV)/dev.stamp ## every quick test
+	$(RUN)/python -m pytest -m 'not slow'
+
+check: $(VENV)/dev.stamp ## format, lint, types, repetition and tests: what proves a change
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/pylint src bench training tests
+	$(RUN)/python -m pytest -m 'not slow'
+
+format: $(VENV)/dev.stamp ## put the code into shape
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+bench: $(VENV)/dev.stamp ## tokens per second through the whole road against the engine's own loop
+	$(RUN)/python bench/road.py
+
+clean: ## remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,240 @@
+"""/api/generate and /api/chat: a body becomes one internal request, its frames become Ollama's chunks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paddock.api.body import read_json
+from paddock.api.models import find_model
+from paddock.api.refusals import check_chat, check_generate, think_of
+from paddock.api.schemas import (
+    AnswerMessage,
+    ChatAnswer,
+    ChatBody,
+    GenerateAnswer,
+    GenerateBody,
+    InferenceBody,
+    Metrics,
+    WireMessage,
+)
+from paddock.api.services import Services, services_of
+from paddock.api.stream import JSON, NDJSON, Stream
+from paddock.config import parse_keep_alive
+from paddock.errors import BadRequest
+from paddock.options import merge
+from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Frame, Sampling, Text
+from paddock.scheduler.service import LoadWish
+from paddock.store.library import StoredModel
+from paddock.supervisor.model_server import ModelServer
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One request, ready to be served: everything that could be refused has been."""
+
+    model: StoredModel
+    wish: LoadWish
+    keep_alive_seconds: float | None
+    start: Callable[[ModelServer], AsyncGenerator[Frame, None]]
+    chunk: Callable[[str, bool], msgspec.Struct]
+    """The answer's shape, from a piece of text and whether it is the last."""
+    is_streamed: bool
+
+
+async def generate(request: Request) -> Response:
+    """POST /api/generate"""
+    began = time.monotonic_ns()
+    body = await read_json(request, GenerateBody)
+    services = services_of(request)
+    model = await find_model(services, body.model or "", required="invalid model name")
+    keep_alive = _keep_alive(body)
+    name = body.model or ""
+
+    def chunk(text: str, is_last: bool) -> msgspec.Struct:
+        return GenerateAnswer(model=name, created_at=timestamp(), response=text, done=is_last)
+
+    if not body.prompt and not body.images and not body.suffix:
+        return _without_prompt(services, model, body, keep_alive, chunk)
+    check_generate(body, model)
+    sampling, wish = _options(model, body.options)
+    start = _generation(body, model, sampling)
+    return _answer(services, _Job(model, wish, keep_alive, start, chunk, body.stream is not False), began)
+
+
+async def chat(request: Request) -> Response:
+    """POST /api/chat"""
+    began = time.monotonic_ns()
+    body = await read_json(request, ChatBody)
+    services = services_of(request)
+    model = await find_model(services, body.model or "", required="model is required")
+    keep_alive = _keep_alive(body)
+    name = body.model or ""
+
+    def chunk(text: str, is_last: bool) -> msgspec.Struct:
+        return ChatAnswer(model=name, created_at=timestamp(), message=AnswerMessage(content=text), done=is_last)
+
+    if not body.messages:
+        return _without_prompt(services, model, body, keep_alive, chunk)
+    check_chat(body, model)
+    sampling, wish = _options(model, body.options)
+    wanted = ChatRequest(
+        messages=_conversation(model, body.messages),
+        template=model.template or None,
+        think=think_of(body.think, model),
+        sampling=sampling,
+        truncate=body.truncate is not False,
+    )
+    job = _Job(model, wish, keep_alive, lambda server: server.chat(wanted), chunk, body.stream is not False)
+    return _answer(services, job, began)
+
+
+def timestamp() -> str:
+    """Now, as Ollama writes `created_at`: RFC 3339 in UTC."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+# ---- the body as one internal request -------------------------------------------------------------------------------
+
+
+def _keep_alive(body: InferenceBody) -> float | None:
+    if body.keep_alive is None:
+        return None
+    try:
+        return parse_keep_alive(body.keep_alive)
+    except ValueError as error:
+        raise BadRequest(f"{error}.") from None
+
+
+def _options(model: StoredModel, options: dict[str, Any] | None) -> tuple[Sampling, LoadWish]:
+    sampling, runner = merge(model.parameters, options or {})
+    return sampling, LoadWish(**runner)
+
+
+def _generation(
+    body: GenerateBody, model: StoredModel, sampling: Sampling
+) -> Callable[[ModelServer], AsyncGenerator[Frame, None]]:
+    prompt, context = body.prompt or "", tuple(body.context or ())
+    if body.raw:
+        raw = CompletionRequest(prompt=prompt, sampling=sampling, truncate=body.truncate is not False)
+        return lambda server: server.completion(raw)
+    turns = [WireMessage(role="user", content=prompt)]
+    system = model.system if body.system is None else body.system
+    history = () if context else model.messages
+    templated = ChatRequest(
+        messages=(
+            *((ChatMessage(role="system", content=system),) if system else ()),
+            *(ChatMessage(role=message["role"], content=message["content"]) for message in history),
+            *map(_turn, turns),
+        ),
+        context=context,
+        template=body.template or model.template or None,
+        think=think_of(body.think, model),
+        sampling=sampling,
+        truncate=body.truncate is not False,
+        return_context=True,
+    )
+    return lambda server: server.chat(templated)
+
+
+def _conversation(model: StoredModel, messages: list[WireMessage]) -> tuple[ChatMessage, ...]:
+    """The model's own opening messages, then the client's; its SYSTEM only where the client brings none."""
+    turns = tuple(map(_turn, messages))
+    history = tuple(ChatMessage(role=message["role"], content=message["content"]) for message in model.messages)
+    system = (ChatMessage(role="system", content=model.system),) if model.system else ()
+    return (*(system if turns[0].role != "system" else ()), *history, *turns)
+
+
+def _turn(message: WireMessage) -> ChatMessage:
+    return ChatMessage(role=message.role.lower(), content=message.content or "")
+
+
+# ---- the answer -----------------------------------------------------------------------------------------------------
+
+
+def _answer(services: Services, job: _Job, began: int) -> Response:
+    if job.is_streamed:
+        return Stream(_stream(services, job, began), NDJSON)
+    return Stream(_whole(services, job, began), JSON)
+
+
+async def _stream(services: Services, job: _Job, began: int) -> AsyncGenerator[bytes, None]:
+    """One line per piece of text, then the line that tells how it went."""
+    async with aclosing(_pieces(services, job, began)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, str):
+                yield _encoder.encode(job.chunk(piece, False)) + b"\n"
+            else:
+                yield _with_metrics(job.chunk("", True), piece) + b"\n"
+
+
+async def _whole(services: Services, job: _Job, began: int) -> AsyncGenerator[bytes, None]:
+    """The same as one object."""
+    text: list[str] = []
+    async with aclosing(_pieces(services, job, began)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, str):
+                text.append(piece)
+            else:
+                yield _with_metrics(job.chunk("".join(text), True), piece)
+
+
+async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[str | Metrics, None]:
+    """Borrow the model, run the request on it, hand the model back: text as it comes, metrics once at the end."""
+    async with (
+        services.scheduler.lease(job.model, job.wish, job.keep_alive_seconds) as lease,
+        aclosing(job.start(lease.server)) as frames,
+    ):
+        async for frame in frames:
+            if isinstance(frame, Text):
+                yield frame.content
+            elif isinstance(frame, Done):
+                yield _metrics(frame, lease.load_duration_ns, time.monotonic_ns() - began)
+
+
+def _metrics(done: Done, load_duration: int, total_duration: int) -> Metrics:
+    return Metrics(
+        done_reason=done.reason,
+        total_duration=total_duration,
+        load_duration=load_duration,
+        prompt_eval_count=done.prompt_eval_count,
+        prompt_eval_duration=done.prompt_eval_duration_ns,
+        eval_count=done.eval_count,
+        eval_duration=done.eval_duration_ns,
+        context=done.context,
+    )
+
+
+def _with_metrics(answer: msgspec.Struct, metrics: Metrics) -> bytes:
+    return _encoder.encode({**msgspec.to_builtins(answer), **msgspec.to_builtins(metrics)})
+
+
+def _without_prompt(
+    services: Services,
+    model: StoredModel,
+    body: InferenceBody,
+    keep_alive: float | None,
+    chunk: Callable[[str, bool], msgspec.Struct],
+) -> Response:
+    """No prompt: load the model and answer when it is there, or (keep_alive 0) let it go and answer at once."""
+    _, wish = _options(model, body.options)
+
+    async def work() -> AsyncGenerator[bytes, None]:
+        if keep_alive == 0:
+            await services.scheduler.unload(model.digest)
+            yield _with_metrics(chunk("", True), Metrics(done_reason="unload"))
+            return
+        async with services.scheduler.lease(model, wish, keep_alive):
+            yield _with_metrics(chunk("", True), Metrics(done_reason="load"))
+
+    return Stream(work(), JSON)

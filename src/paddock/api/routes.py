@@ -1,0 +1,54 @@
+"""The whole route table, one line per endpoint."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from paddock import __version__
+from paddock.api import inference, models
+from paddock.api.errors import on_not_found, on_paddock_error, on_wrong_method
+from paddock.api.guard import Guard
+from paddock.api.services import Services
+from paddock.errors import PaddockError
+
+
+async def root(_request: Request) -> Response:
+    """GET /: clients test with it whether a server is there, and some compare the very words."""
+    return PlainTextResponse("Ollama is running")
+
+
+async def version(_request: Request) -> Response:
+    """GET /api/version"""
+    return models.json_response({"version": __version__})
+
+
+ROUTES = [
+    Route("/", root),
+    Route("/api/version", version),
+    Route("/api/tags", models.tags),
+    Route("/api/ps", models.ps),
+    Route("/api/show", models.show, methods=["POST"]),
+    Route("/api/copy", models.copy, methods=["POST"]),
+    Route("/api/delete", models.delete, methods=["DELETE"]),
+    Route("/api/create", models.create_model, methods=["POST"]),
+    Route("/api/pull", models.pull, methods=["POST"]),
+    Route("/api/blobs/{digest}", models.has_blob, methods=["HEAD"]),
+    Route("/api/blobs/{digest}", models.upload_blob, methods=["POST"]),
+    Route("/api/generate", inference.generate, methods=["POST"]),
+    Route("/api/chat", inference.chat, methods=["POST"]),
+]
+
+
+def build_api(services: Services) -> Starlette:
+    """The ASGI application over these services."""
+    api = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(Guard, origins=services.config.origins)],
+        exception_handlers={PaddockError: on_paddock_error, 404: on_not_found, 405: on_wrong_method},
+    )
+    api.state.services = services
+    return api

@@ -1,0 +1,105 @@
+"""The composition root: settings in, a running server out."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+
+from paddock import __version__
+from paddock.api.routes import build_api
+from paddock.api.services import Services
+from paddock.config import Config
+from paddock.errors import PaddockError
+from paddock.memory.fit import current_supply
+from paddock.scheduler.service import Scheduler
+from paddock.store.library import Library
+from paddock.store.packaged import install_demo_into_new_store
+from paddock.supervisor.machine import check_this_machine
+from paddock.supervisor.runner_server import RunnerServer
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 30
+"""How long running answers may go on after SIGTERM; a second signal ends them at once."""
+
+
+class AddressInUse(PaddockError):
+    """Something else listens where the server should."""
+
+    code = "address_in_use"
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. PaddockError, in one sentence, for whatever prevents a start."""
+    _configure_logging(config.is_debug)
+    check_this_machine()
+    library = Library(config.models)
+    with _listen(config) as listener:
+        install_demo_into_new_store(library)
+        asyncio.run(_serve(config, library, listener))
+
+
+def _configure_logging(is_debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if is_debug else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s  %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _listen(config: Config) -> socket.socket:
+    """The listening socket, held from here until the end: nothing can take the port in between."""
+    host, port = config.address.host, config.address.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"{host}:{port} is in use: another server listens there; stop it or set PADDOCK_HOST."
+            ) from None
+        raise AddressInUse(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends without raising its signal again: the runners are stopped after it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second ends at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def _serve(config: Config, library: Library, listener: socket.socket) -> None:
+    scheduler = Scheduler(
+        config=config,
+        make_server=lambda spec: RunnerServer(spec, load_timeout_seconds=config.load_timeout_seconds),
+        prepare=library.view,
+        supply=current_supply,
+    )
+    await scheduler.start()
+    log.info("Paddock %s listens on %s, models in %s", __version__, config.address.url, config.models)
+    server = _Server(
+        uvicorn.Config(
+            build_api(Services(config, library, scheduler)),
+            http="h11",  # bounds the headers of a request, which the faster parser does not
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await scheduler.close()
+        log.info("Paddock has stopped")
