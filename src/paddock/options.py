@@ -130,10 +130,10 @@ def merge(
 
 def _check_known(name: str, source: Source) -> None:
     if name not in SAMPLING_OPTIONS and name not in RUNNER_OPTIONS and name not in _NEUTRAL and name != "stop":
-        raise InvalidOption(f'unknown {source} "{printable(name)}"')
+        raise InvalidOption(f'unknown {source} "{_printable(name)}"')
 
 
-def printable(name: str) -> str:
+def _printable(name: str) -> str:
     """A client's word, fit to be repeated in a message: short, and with no control or broken characters."""
     return "".join(char if char.isprintable() else "�" for char in name[:80])
 

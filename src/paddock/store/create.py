@@ -1,0 +1,207 @@
+"""Making models: from uploaded files, from a model that is there already, or from a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from paddock.errors import BadRequest, InvalidModelFiles
+from paddock.options import parse_options
+from paddock.store.blobs import blob_not_found
+from paddock.store.facts import ModelFacts
+from paddock.store.library import MAX_TEXT_BYTES, Library, StoredModel
+from paddock.store.manifest import (
+    CONFIG_TYPE,
+    LICENSE_TYPE,
+    MESSAGES_TYPE,
+    PARAMETERS_TYPE,
+    SYSTEM_TYPE,
+    TEMPLATE_TYPE,
+    Layer,
+    Manifest,
+)
+from paddock.store.model_files import check_files, is_model_file, media_type_of
+from paddock.store.names import ModelName, parse_digest
+from paddock.store.stored_config import StoredConfig
+from paddock.store.templates import check_template
+
+Progress = Callable[[str], None]
+
+_ROLES = ("system", "user", "assistant")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CreateSpec:
+    """A model to be made, from either `from_` or `files`. What is None or empty is taken over from `from_`."""
+
+    name: ModelName
+    from_: str | None = None
+    """The name of a model that is here."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Digests of uploaded blobs by file name."""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """Options under Ollama's names; they go on top of those of `from_`, and null takes one of those away."""
+    system: str | None = None
+    template: str | None = None
+    """A Jinja chat template."""
+    licenses: tuple[str, ...] | None = None
+    messages: tuple[Mapping[str, str], ...] | None = None
+    """Turns that precede every conversation, each with `role` and `content`."""
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What a new model starts from."""
+
+    facts: ModelFacts
+    files: tuple[Layer, ...]
+    parent: StoredModel | None = None
+
+
+def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredModel:
+    """Make a model and tell the steps to `progress` in Ollama's words, "success" at the end.
+
+    A BadRequest of some kind if the spec makes no model, NotFound for an absent `from_` or blob. A model that had the
+    name stays as it was until the new one is whole.
+    """
+    _check_spec(spec)
+    base = _base_from_model(library, spec.from_) if spec.from_ else _base_from_files(library, spec.files)
+    for layer in base.files:
+        progress(f"using existing layer {layer.digest}")
+    return _finish(library, spec, base, progress)
+
+
+def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress) -> StoredModel:
+    """Add what the spec says to the base, and write the manifest."""
+    config = StoredConfig.of(base.facts, base.parent.name.display if base.parent else "")
+    contents = [*_said(spec, base.parent), (CONFIG_TYPE, config.encode())]
+    *layers, config_layer = (_layer(media_type, content) for media_type, content in contents)
+    for layer in (*layers, config_layer):
+        progress(_layer_status(layer.digest, is_new=not library.blobs.has(layer.digest)))
+    progress("writing manifest")
+    manifest = Manifest(config_layer, (*base.files, *layers))
+    model = library.put(spec.name, manifest, [content for _, content in contents])
+    progress("success")
+    return model
+
+
+def import_folder(
+    library: Library, name: ModelName, folder: Path, spec: CreateSpec | None = None, progress: Progress | None = None
+) -> StoredModel:
+    """Make a model of the files in a local folder; those that no model needs are passed over.
+
+    `spec` may add parameters, a system prompt and the like; its name and sources do not matter here.
+    """
+    if not folder.is_dir():
+        raise InvalidModelFiles("There is no such folder to import a model from.")
+    paths = [path for path in sorted(folder.iterdir()) if is_model_file(path.name) and path.is_file()]
+    if not paths:
+        raise InvalidModelFiles("The folder holds no files of a model: config.json and *.safetensors are missing.")
+    spec = replace(spec or CreateSpec(name), name=name, from_=None, files={path.name: "" for path in paths})
+    _check_spec(spec)
+    report = progress or _silent
+    digests = {}
+    for path in paths:
+        blob = library.blobs.add_file(path)
+        digests[path.name] = blob.digest
+        report(_layer_status(blob.digest, is_new=blob.is_new))
+    return _finish(library, spec, _base_from_files(library, digests), report)
+
+
+def _silent(_: str) -> None:
+    """Nobody is interested."""
+
+
+def _check_spec(spec: CreateSpec) -> None:
+    """Refuse what can be refused before anything is read or written."""
+    if not spec.from_ and not spec.files:
+        raise BadRequest("neither 'from' or 'files' was specified")
+    if spec.from_ and spec.files:
+        raise BadRequest("Both 'from' and 'files' were specified: leave one of them out.")
+    parse_options(spec.parameters, source="parameter")
+    if spec.template:
+        check_template(spec.template)
+    for message in spec.messages or ():
+        if message.keys() != {"role", "content"} or message["role"] not in _ROLES:
+            raise BadRequest("Each message needs a content, and a role that is system, user or assistant.")
+    _check_texts(spec)
+
+
+def _check_texts(spec: CreateSpec) -> None:
+    texts = [spec.system or "", *(spec.licenses or ()), *(message["content"] for message in spec.messages or ())]
+    try:
+        sizes_bytes = [len(text.encode()) for text in texts]
+    except UnicodeEncodeError:
+        raise BadRequest("The system prompt, a license or a message is not valid text.") from None
+    if sum(sizes_bytes) > MAX_TEXT_BYTES // 2:
+        raise BadRequest(f"The system prompt, licenses and messages are larger than {MAX_TEXT_BYTES // 2} bytes.")
+
+
+def _base_from_model(library: Library, name: str) -> _Base:
+    parent = library.get(ModelName.parse(name))
+    library.files(parent)  # what is damaged makes no new model
+    return _Base(parent.facts, parent.manifest.files, parent)
+
+
+def _base_from_files(library: Library, digests: Mapping[str, str]) -> _Base:
+    layers = tuple(_file_layer(library, name, digest) for name, digest in digests.items())
+    paths = {str(layer.name): library.blobs.path(layer.digest) for layer in layers}
+    try:
+        return _Base(check_files(paths), layers)
+    except InvalidModelFiles:
+        _forget_damaged(library, layers)
+        raise
+
+
+def _file_layer(library: Library, name: str, digest: str) -> Layer:
+    media_type, digest = media_type_of(name), parse_digest(digest)
+    return Layer(media_type, digest, library.blobs.size(digest), name)
+
+
+def _forget_damaged(library: Library, layers: tuple[Layer, ...]) -> None:
+    """Files that make no model may be right files that the disk has damaged: those are to be uploaded again.
+
+    A blob without its content is removed, and NotFound says so; does nothing when the blobs are what they should be.
+    """
+    for layer in layers:
+        if not library.blobs.is_intact(layer.digest):
+            _log.warning("blob %s was damaged on disk and is removed", layer.digest)
+            library.blobs.remove(layer.digest)
+            raise blob_not_found(layer.digest)
+
+
+def _said(spec: CreateSpec, parent: StoredModel | None) -> list[tuple[str, bytes]]:
+    """The layers that are not files, as media type and content: from the spec, else from the parent."""
+    template = spec.template or (parent.template if parent else "")
+    system = spec.system or (parent.system if parent else "")
+    messages = spec.messages or (parent.messages if parent else ())
+    licenses = spec.licenses or (parent.licenses if parent else ())
+    parameters = _merged_parameters(parent.parameters if parent else {}, spec.parameters)
+    texts = [(TEMPLATE_TYPE, template), (SYSTEM_TYPE, system), *((LICENSE_TYPE, text) for text in licenses)]
+    said = [(media_type, text.encode()) for media_type, text in texts if text]
+    if parameters:
+        said.append((PARAMETERS_TYPE, msgspec.json.encode(parameters, order="sorted")))
+    if messages:
+        said.append((MESSAGES_TYPE, msgspec.json.encode([dict(message) for message in messages], order="sorted")))
+    return said
+
+
+def _merged_parameters(inherited: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    merged = {**inherited, **given}
+    if isinstance(merged.get("stop"), str):
+        merged["stop"] = [merged["stop"]]
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _layer(media_type: str, content: bytes) -> Layer:
+    return Layer(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
+
+
+def _layer_status(digest: str, *, is_new: bool) -> str:
+    return f"{'creating new' if is_new else 'using existing'} layer {digest}"

@@ -1,0 +1,64 @@
+"""A stored model told as text: its Modelfile, and its parameters as `show` prints them. Layouts are Ollama's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from paddock.store.library import StoredModel
+
+_PARAMETER_WIDTH = 30
+
+
+def show_modelfile(model: StoredModel) -> str:
+    """A Modelfile that would make this model again from itself."""
+    return "\n".join(_modelfile_lines(model)) + "\n"
+
+
+def parameters_text(model: StoredModel) -> str:
+    """One line per parameter, by name: the name padded to 30 characters, and the value; strings in quotes."""
+    return "\n".join(
+        f"{name:<{_PARAMETER_WIDTH}} {_literal(value)}" for name, value in _flat_parameters(model.parameters)
+    )
+
+
+def _modelfile_lines(model: StoredModel) -> Iterator[str]:
+    yield '# Modelfile written by "paddock show"'
+    yield "# To build a model on top of this one, change what follows and keep this line:"
+    yield f"FROM {model.name.display}"
+    if model.template:
+        yield f"TEMPLATE {_block(model.template)}"
+    if model.system:
+        yield f"SYSTEM {_block(model.system)}"
+    for name, value in _flat_parameters(model.parameters):
+        yield f"PARAMETER {name} {_quoted_if_needed(value) if isinstance(value, str) else _literal(value)}"
+    for text in model.licenses:
+        yield f"LICENSE {_block(text)}"
+    for message in model.messages:
+        yield f"MESSAGE {message.get('role', '')} {_quoted_if_needed(message.get('content', ''))}"
+
+
+def _flat_parameters(parameters: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Name and value, a list once for each of its values."""
+    for name, value in sorted(parameters.items()):
+        if isinstance(value, list | tuple):
+            yield from ((name, one) for one in value)
+        else:
+            yield name, value
+
+
+def _literal(value: object) -> str:
+    """A number, a boolean or a quoted string; whole numbers without a fraction."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _block(text: str) -> str:
+    return f'"""{text}"""'
+
+
+def _quoted_if_needed(text: str) -> str:
+    if "\n" in text or '"' in text:
+        return _block(text)
+    return f'"{text}"' if text != text.strip() or " " in text or not text else text

@@ -1,0 +1,70 @@
+"""Views: for each model a folder of links to its blobs under the files' own names. It is what a runner is handed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from paddock.store.blobs import Blobs
+from paddock.store.durable import FOLDER_MODE, told_plainly
+from paddock.store.manifest import Manifest
+
+
+class Views:
+    """The folder of views, one per manifest digest. Nothing here locks: `Library` does."""
+
+    def __init__(self, root: Path, blobs: Blobs) -> None:
+        self._folder = root / "views"
+        self._blobs = blobs
+        with told_plainly():
+            self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+
+    def make(self, digest: str, manifest: Manifest) -> Path:
+        """The view of a manifest, built anew unless it is there and whole. All its blobs must be present."""
+        view = self._folder / digest
+        with told_plainly():
+            if self._is_whole(view, manifest):
+                return view
+            shutil.rmtree(view, ignore_errors=True)
+            building = self._folder / f".{digest[:16]}.{secrets.token_hex(8)}"
+            try:
+                self._build(building, manifest)
+                building.rename(view)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+        return view
+
+    def remove(self, digest: str) -> None:
+        """Forget a view; a runner that has its files open keeps them. Idempotent."""
+        shutil.rmtree(self._folder / digest, ignore_errors=True)
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Forget all views but those of these manifests."""
+        with told_plainly():
+            for view in self._folder.iterdir():
+                if view.name not in digests:
+                    shutil.rmtree(view, ignore_errors=True)
+
+    def _is_whole(self, view: Path, manifest: Manifest) -> bool:
+        """Whether every file of the manifest, and no other, leads to its blob."""
+        wanted = {str(layer.name): self._blobs.path(layer.digest) for layer in manifest.files}
+        found = {str(path.relative_to(view)) for path in view.rglob("*") if path.is_symlink() or not path.is_dir()}
+        if found != wanted.keys():
+            return False
+        return all((view / name).exists() and (view / name).samefile(blob) for name, blob in wanted.items())
+
+    def _build(self, building: Path, manifest: Manifest) -> None:
+        for layer in manifest.files:
+            link = building / str(layer.name)
+            link.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            _link(self._blobs.path(layer.digest), link)
+
+
+def _link(blob: Path, link: Path) -> None:
+    """A hard link, so that a model that is being loaded outlives its deletion; a symbolic one where there are none."""
+    try:
+        os.link(blob, link)
+    except OSError:
+        link.symlink_to(blob.resolve())

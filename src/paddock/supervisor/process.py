@@ -1,0 +1,223 @@
+"""The process of one runner: its start, its states, its stop, and why it ended. It knows nothing of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import errno
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from paddock.errors import LoadFailed, OutOfMemory, PaddockError
+from paddock.supervisor.environment import runner_environment
+from paddock.supervisor.exit_report import ExitReport
+from paddock.supervisor.exit_watch import until_exited
+from paddock.supervisor.host import RunnerHost
+from paddock.supervisor.model_server import RunnerSpec
+from paddock.supervisor.stderr import LogFile, OutputReader
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5.0
+KILL_SECONDS = 5.0
+_BACKLOG = 1024
+
+
+class ProcessState(enum.StrEnum):
+    """Where a process is in its life, as the server sees it."""
+
+    SPAWNED = "spawned"
+    HELLO = "hello"
+    """It has answered once."""
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    """It was asked to stop."""
+    GONE = "gone"
+    """It has ended and is reaped; `exit_report` says why."""
+
+
+TRANSITIONS: Mapping[ProcessState, frozenset[ProcessState]] = {
+    ProcessState.SPAWNED: frozenset({ProcessState.HELLO, ProcessState.DRAINING, ProcessState.GONE}),
+    ProcessState.HELLO: frozenset({ProcessState.LOADING, ProcessState.READY, ProcessState.DRAINING, ProcessState.GONE}),
+    ProcessState.LOADING: frozenset({ProcessState.READY, ProcessState.DRAINING, ProcessState.GONE}),
+    ProcessState.READY: frozenset({ProcessState.DRAINING, ProcessState.GONE}),
+    ProcessState.DRAINING: frozenset({ProcessState.GONE}),
+    ProcessState.GONE: frozenset(),
+}
+
+
+class RunnerProcess:
+    """One child process, from its start to its end.
+
+    One task owns its end: it alone reaps the process, kills what is left of its group, closes what the server held
+    for it and resolves the exit report. Everything here runs on the event loop's thread: Linux kills a runner when
+    the thread that started it ends (PR_SET_PDEATHSIG), so it must be the one that lives as long as the server.
+    """
+
+    def __init__(self, spec: RunnerSpec, host: RunnerHost) -> None:
+        """Start it, on the running loop. LoadFailed or OutOfMemory if the system refuses."""
+        loop = asyncio.get_running_loop()
+        self.name = spec.name
+        self._state = ProcessState.SPAWNED
+        self._is_stop_requested = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._report: asyncio.Future[ExitReport] = loop.create_future()
+        with contextlib.ExitStack() as undo:
+            try:
+                self._start(spec, host, undo)
+            except OSError as error:
+                raise _start_failure(spec.name, error) from None
+            undo.pop_all()
+        self._owner = loop.create_task(self._see_to_the_end(), name=f"end of the runner of {spec.name}")
+
+    @property
+    def state(self) -> ProcessState:
+        return self._state
+
+    @property
+    def pid(self) -> int:
+        """-1 once it is gone."""
+        return -1 if self._state is ProcessState.GONE else self._process.pid
+
+    @property
+    def socket_path(self) -> Path:
+        return self._folder / "socket"
+
+    @property
+    def output_tail(self) -> bytes:
+        """The end of what it has written on stderr and stdout."""
+        return self._output.tail
+
+    def advance(self, state: ProcessState) -> None:
+        """Note a step of its life that was seen from outside; a step that the table does not have is a defect."""
+        if state not in TRANSITIONS[self._state]:
+            raise RuntimeError(f"a runner cannot go from {self._state} to {state}")
+        logger.debug("The runner of %s is %s", self.name, state)
+        self._state = state
+
+    async def wait_gone(self, within_seconds: float | None = None) -> ExitReport:
+        """How it ended, once it has; TimeoutError after `within_seconds`."""
+        return await asyncio.wait_for(asyncio.shield(self._report), within_seconds)
+
+    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """SIGTERM to the group, SIGKILL after the grace, an entry in the log if even that does not end it.
+
+        Idempotent: whoever calls it waits for the one stop under way, and may be cancelled without stopping it.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(grace_seconds))
+        await asyncio.shield(self._stopping)
+
+    def kill(self) -> None:
+        """SIGKILL to the group, at once; a stop under way ends sooner for it."""
+        self._request_stop()
+        self._signal_group(signal.SIGKILL)
+
+    async def _stop(self, grace_seconds: float) -> None:
+        self._request_stop()
+        for number, patience_seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
+            self._signal_group(number)
+            with contextlib.suppress(TimeoutError):
+                await self.wait_gone(patience_seconds)
+                return
+        logger.error("The runner of %s is stuck: it does not end even when killed", self.name)
+
+    def _request_stop(self) -> None:
+        if self._state not in (ProcessState.DRAINING, ProcessState.GONE):
+            self.advance(ProcessState.DRAINING)
+            self._is_stop_requested = True
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        """The group's id is the process's: reserved until it is reaped, so never a stranger's."""
+        if self._state is ProcessState.GONE or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM where only a zombie is left
+            os.killpg(self._process.pid, number)
+
+    def _start(self, spec: RunnerSpec, host: RunnerHost, undo: contextlib.ExitStack) -> None:
+        """Make what the server holds for it, then the process. `undo` takes all of that back if a step fails."""
+        self._folder = Path(tempfile.mkdtemp(prefix="paddock-", dir=host.runtime_folder))
+        undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        with contextlib.ExitStack() as theirs:
+            control_read, self._control_write = os.pipe()
+            undo.callback(os.close, self._control_write)
+            theirs.callback(os.close, control_read)
+            output_read, output_write = os.pipe()
+            theirs.callback(os.close, output_write)
+            self._output = OutputReader(output_read, _log_file(spec, host))
+            undo.callback(self._output.abandon)
+            listener = theirs.enter_context(_listen(self.socket_path))
+            self._process = subprocess.Popen(
+                [*host.command, *_arguments(spec, listener.fileno(), control_read)],
+                stdin=subprocess.DEVNULL,
+                stdout=output_write,
+                stderr=output_write,
+                pass_fds=(listener.fileno(), control_read),
+                start_new_session=True,
+                env=runner_environment(host.environment, spec.environment, spec.options.num_thread),
+            )
+
+    async def _see_to_the_end(self) -> None:
+        await until_exited(self._process)
+        self._signal_group(signal.SIGKILL)  # grandchildren that outlived it hold its pipes and its memory
+        return_code = self._process.wait()
+        await self._output.finish()
+        os.close(self._control_write)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self.advance(ProcessState.GONE)
+        report = ExitReport(self.name, return_code, self._output.tail, is_requested=self._is_stop_requested)
+        logger.log(logging.INFO if report.is_requested else logging.WARNING, "%s", report.sentence)
+        self._report.set_result(report)
+
+
+def _arguments(spec: RunnerSpec, listen_descriptor: int, control_descriptor: int) -> list[str]:
+    values = {
+        "--engine": spec.engine,
+        "--model": spec.name,
+        "--model-path": spec.model_path,
+        "--listen-fd": listen_descriptor,
+        "--control-fd": control_descriptor,
+        "--num-ctx": spec.options.num_ctx,
+        "--parallel": spec.options.parallel,
+        "--num-batch": spec.options.num_batch,
+        "--num-gpu": spec.options.num_gpu,
+    }
+    return [str(part) for pair in values.items() for part in pair]
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user may connect to; it exists before the child does."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _log_file(spec: RunnerSpec, host: RunnerHost) -> LogFile | None:
+    if host.log_folder is None:
+        return None
+    file_name = "".join(
+        character if character.isalnum() or character in "-_." else "-" for character in spec.name[:100]
+    )
+    return LogFile(host.log_folder / f"runner-{file_name}.log")
+
+
+def _start_failure(name: str, error: OSError) -> PaddockError:
+    cause = (error.strerror or "unknown error").lower()
+    if error.errno == errno.ENOMEM:
+        return OutOfMemory(f"The runner of '{name}' could not be started: {cause}.")
+    return LoadFailed(f"The runner of '{name}' could not be started: {cause}.")

@@ -1,0 +1,223 @@
+"""One loaded model in a runner process: joins the process and the client into the contract that the scheduler knows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paddock.errors import LoadFailed, PaddockError, RunnerDied, from_code
+from paddock.memory.devices import Device, SystemMemory
+from paddock.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingReply,
+    EmbeddingRequest,
+    Frame,
+    Health,
+    RunnerState,
+    TokenizeRequest,
+)
+from paddock.supervisor.client import RunnerClient
+from paddock.supervisor.exit_report import classify, one_line
+from paddock.supervisor.host import RunnerHost
+from paddock.supervisor.load_watch import Deadlines, LoadWatch
+from paddock.supervisor.machine import check_platform
+from paddock.supervisor.model_server import MemorySize, ModelServer, RunnerSpec
+from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess
+
+logger = logging.getLogger(__name__)
+
+_SEEN_STATES = {RunnerState.LOADING: ProcessState.LOADING, RunnerState.READY: ProcessState.READY}
+
+
+class RunnerServer:
+    """A ModelServer whose model lives in a process of its own. One object is one process: it is loaded once."""
+
+    def __init__(self, spec: RunnerSpec, host: RunnerHost, deadlines: Deadlines | None = None) -> None:
+        self._spec = spec
+        self._host = host
+        self._deadlines = deadlines or Deadlines()
+        self._process: RunnerProcess | None = None
+        self._client: RunnerClient | None = None
+        self._hanging_up: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._health: Health | None = None
+        self._devices: tuple[Device, ...] = ()
+
+    @property
+    def model_path(self) -> Path:
+        return self._spec.model_path
+
+    @property
+    def pid(self) -> int:
+        return -1 if self._process is None else self._process.pid
+
+    @property
+    def endpoint(self) -> str:
+        return "" if self._process is None or self.has_exited else str(self._process.socket_path)
+
+    @property
+    def context_length(self) -> int:
+        return 0 if self._health is None else self._health.context_length
+
+    @property
+    def has_exited(self) -> bool:
+        return self._process is not None and self._process.state is ProcessState.GONE
+
+    async def load(self, system: SystemMemory, devices: Sequence[Device], require_full: bool) -> list[str]:
+        """See `ModelServer.load`. Whether the model fits has been decided above; here it is started."""
+        check_platform(platform.system(), platform.machine())
+        if self._process is not None:
+            raise RuntimeError("a runner is loaded once")
+        self._process = RunnerProcess(self._spec, self._host)
+        self._client = RunnerClient(self._process)
+        self._hanging_up = asyncio.get_running_loop().create_task(self._hang_up_when_gone(self._process, self._client))
+        self._devices = _used_devices(devices, self._spec.options.num_gpu)
+        return [device.id for device in self._devices]
+
+    async def wait_until_running(self) -> None:
+        process, client = self._running()
+        try:
+            await self._poll_until_ready(process, client)
+        except PaddockError:
+            await self.close()
+            raise
+
+    async def ping(self) -> None:
+        _, client = self._running()
+        try:
+            self._health = await client.health(self._deadlines.ping_seconds)
+        except RunnerDied:
+            raise
+        except (TimeoutError, PaddockError):
+            raise RunnerDied(
+                f"The runner of '{self._spec.name}' did not answer within {self._deadlines.ping_seconds:g} seconds."
+            ) from None
+
+    def completion(self, request: CompletionRequest) -> AsyncGenerator[Frame, None]:
+        return self._running()[1].completion(request)
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[Frame, None]:
+        return self._running()[1].chat(request)
+
+    async def apply_chat_template(self, request: ChatRequest) -> str:
+        return (await self._running()[1].template(request)).prompt
+
+    async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
+        return await self._running()[1].embedding(request)
+
+    async def tokenize(self, request: TokenizeRequest) -> list[int]:
+        return list((await self._running()[1].tokenize(request)).tokens)
+
+    async def detokenize(self, request: DetokenizeRequest) -> str:
+        return (await self._running()[1].detokenize(request)).text
+
+    async def memory_size(self) -> MemorySize:
+        """Arrays and the allocator's cache on an accelerator; on the CPU the resident set, which holds them too."""
+        if self._client is not None and not self.has_exited:
+            try:
+                self._health = await self._client.health(self._deadlines.memory_seconds)
+            except (TimeoutError, PaddockError) as error:
+                logger.debug("The memory of %s is that of its last answer: %r", self._spec.name, error)
+        if self._health is None:
+            return MemorySize(total_bytes=0, device_bytes=0)
+        memory = self._health.memory
+        held_bytes = memory.active_bytes + memory.cache_bytes
+        if any(device.is_accelerator for device in self._devices):
+            return MemorySize(total_bytes=held_bytes, device_bytes=held_bytes)
+        return MemorySize(total_bytes=max(held_bytes, memory.resident_bytes), device_bytes=0)
+
+    async def vram_by_device(self, device_id: str) -> int:
+        device = next((device for device in self._devices if device.id == device_id), None)
+        if device is None:
+            return 0
+        size = await self.memory_size()
+        return size.device_bytes if device.is_accelerator else size.total_bytes
+
+    async def device_infos(self) -> list[Device]:
+        return []
+
+    async def wait_exited(self) -> str:
+        process, _ = self._running()
+        return (await process.wait_gone()).sentence
+
+    async def close(self) -> None:
+        """See `ModelServer.close`. Whoever calls it may be cancelled; the stop goes on."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._process is not None:
+            await self._process.stop(self._deadlines.grace_seconds)
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
+        if self._client is not None:
+            await self._client.close()
+
+    def _running(self) -> tuple[RunnerProcess, RunnerClient]:
+        if self._process is None or self._client is None:
+            raise RunnerDied(f"The runner of '{self._spec.name}' was not started.")
+        return self._process, self._client
+
+    async def _hang_up_when_gone(self, process: RunnerProcess, client: RunnerClient) -> None:
+        """A grandchild may hold the connections of a process that has ended: they end with it all the same."""
+        await process.wait_gone()
+        await asyncio.sleep(self._deadlines.drain_seconds)
+        await client.close()
+
+    async def _poll_until_ready(self, process: RunnerProcess, client: RunnerClient) -> None:
+        clock = asyncio.get_running_loop().time
+        watch = LoadWatch(self._spec.name, self._deadlines, clock())
+        pause_seconds = self._deadlines.first_poll_seconds
+        while True:
+            health = await self._health_if_any(client)
+            if health is not None:
+                watch.saw(health, clock())
+                if self._take(health, process):
+                    return
+            try:
+                report = await process.wait_gone(pause_seconds)
+            except TimeoutError:
+                watch.check(clock())
+                pause_seconds = min(pause_seconds * 1.5, self._deadlines.longest_poll_seconds)
+            else:
+                raise classify(report, is_loading=True)
+
+    async def _health_if_any(self, client: RunnerClient) -> Health | None:
+        try:
+            return await client.health(min(self._deadlines.ping_seconds, self._deadlines.hello_seconds))
+        except (TimeoutError, PaddockError) as error:
+            logger.debug("The runner of %s does not answer yet: %r", self._spec.name, error)
+            return None
+
+    def _take(self, health: Health, process: RunnerProcess) -> bool:
+        """Note what a loading runner says; True when it is ready. Raises what it failed with."""
+        if health.state is RunnerState.FAILED:
+            failure = health.failure
+            if failure is None:
+                raise LoadFailed(f"The model '{self._spec.name}' could not be loaded.")
+            raise from_code(failure.code, one_line(failure.message))
+        for seen in (ProcessState.HELLO, _SEEN_STATES.get(health.state)):
+            if seen in TRANSITIONS[process.state]:
+                process.advance(seen)
+        if process.state is not ProcessState.READY:
+            return False
+        self._health = health
+        return True
+
+
+def _used_devices(devices: Sequence[Device], num_gpu: int) -> tuple[Device, ...]:
+    """The first accelerator, or the CPU where there is none or the request keeps the model off them."""
+    accelerators = [device for device in devices if device.is_accelerator and num_gpu != 0]
+    processors = [device for device in devices if not device.is_accelerator]
+    return tuple((accelerators or processors)[:1])
+
+
+if TYPE_CHECKING:
+    _implements: type[ModelServer] = RunnerServer
