@@ -25,7 +25,7 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@touch $@
 
 run: $(VENV)/run.stamp ## start a server, ask the demo model something through its API, stop it
-	@$(RUN)/python bench/first_run.py
+	@scripts/first_run.sh $(RUN)
 
 test: $(VENV)/dev.stamp ## every quick test
 	$(RUN)/python -m pytest -m 'not slow'

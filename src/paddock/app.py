@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
+import platform
 import socket
 from types import FrameType
 
@@ -15,11 +17,13 @@ from paddock.api.routes import build_api
 from paddock.api.services import Services
 from paddock.config import Config
 from paddock.errors import PaddockError
-from paddock.memory.fit import current_supply
+from paddock.memory.supply import current_supply
 from paddock.scheduler.service import Scheduler
 from paddock.store.library import Library
 from paddock.store.packaged import install_demo_into_new_store
-from paddock.supervisor.machine import check_this_machine
+from paddock.supervisor.host import this_host
+from paddock.supervisor.load_watch import Deadlines
+from paddock.supervisor.machine import check_platform
 from paddock.supervisor.runner_server import RunnerServer
 
 log = logging.getLogger(__name__)
@@ -37,7 +41,7 @@ class AddressInUse(PaddockError):
 def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. PaddockError, in one sentence, for whatever prevents a start."""
     _configure_logging(config.is_debug)
-    check_this_machine()
+    check_platform(platform.system(), platform.machine())
     library = Library(config.models)
     with _listen(config) as listener:
         install_demo_into_new_store(library)
@@ -77,9 +81,11 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(config: Config, library: Library, listener: socket.socket) -> None:
+    host = this_host(os.environ, log_folder=config.home / "logs")
+    deadlines = Deadlines(load_seconds=config.load_timeout_seconds)
     scheduler = Scheduler(
         config=config,
-        make_server=lambda spec: RunnerServer(spec, load_timeout_seconds=config.load_timeout_seconds),
+        make_server=lambda spec: RunnerServer(spec, host, deadlines),
         prepare=library.view,
         supply=current_supply,
     )

@@ -32,7 +32,6 @@ from paddock.api.stream import JSON, NDJSON, Stream
 from paddock.errors import BadRequest, InvalidName, NotFound
 from paddock.scheduler.service import ResidentView
 from paddock.store.create import CreateSpec, create
-from paddock.store.facts import model_info, tensors
 from paddock.store.library import StoredModel
 from paddock.store.names import ModelName, parse_digest
 from paddock.store.packaged import DEMO_NAME, install_demo
@@ -128,7 +127,7 @@ async def show(request: Request) -> Response:
 
 
 def _shown(services: Services, model: StoredModel, is_verbose: bool) -> ShowAnswer:
-    files = services.library.files(model)
+    library = services.library
     return ShowAnswer(
         license="\n".join(model.licenses),
         modelfile=show_modelfile(model),
@@ -137,8 +136,8 @@ def _shown(services: Services, model: StoredModel, is_verbose: bool) -> ShowAnsw
         system=model.system,
         details=_details(model),
         messages=model.messages,
-        model_info=model_info(files),
-        tensors=tensors(files) if is_verbose else None,
+        model_info=library.model_info(model),
+        tensors=library.tensors(model) if is_verbose else None,
         capabilities=model.facts.capabilities,
         modified_at=model.modified_at.isoformat(),
     )
@@ -240,11 +239,14 @@ def _progress(work: Callable[[Callable[[str], None]], object], is_streamed: bool
         statuses: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
+        def report(status: str | None) -> None:
+            loop.call_soon_threadsafe(statuses.put_nowait, status)
+
         def run() -> None:
             try:
-                work(lambda status: loop.call_soon_threadsafe(statuses.put_nowait, status) and None)
+                work(report)
             finally:
-                loop.call_soon_threadsafe(statuses.put_nowait, None)
+                report(None)
 
         working = asyncio.create_task(asyncio.to_thread(run))
         try:

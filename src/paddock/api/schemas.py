@@ -208,7 +208,7 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     context_length: int
 
 
-class ShowAnswer(Answer, frozen=True):
+class ShowAnswer(Answer, kw_only=True, frozen=True):
     """POST /api/show"""
 
     license: str = ""

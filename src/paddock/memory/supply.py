@@ -1,0 +1,51 @@
+"""The memory of this machine now: the system's figures as the scheduler's decisions take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+
+from paddock.memory.devices import Device, devices
+from paddock.memory.fit import Pool, Supply
+
+
+def current_supply() -> Supply:
+    """What the devices have and how much of it is free at this moment."""
+    return supply_of(devices())
+
+
+def supply_of(found: Sequence[Device]) -> Supply:
+    """Pools of these devices. On Apple silicon Metal and the CPU share one memory, so they are one pool."""
+    shares_memory = any(device.id == "metal" for device in found)
+    pools = [
+        Pool(
+            id=device.id,
+            total_bytes=device.total_bytes,
+            free_bytes=device.free_bytes,
+            has_accelerator=device.is_accelerator,
+            has_cpu=not device.is_accelerator or device.id == "metal",
+        )
+        for device in found
+        if device.is_accelerator or not shares_memory
+    ]
+    return Supply(tuple(pools))
+
+
+def private_bytes(pid: int) -> int:
+    """Main memory that a process alone holds: its resident set without mapped files. 0 if it cannot be told."""
+    if pid <= 0:
+        return 0
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return max(0, int(memory.rss) - int(getattr(memory, "shared", 0)))
+
+
+def devices_for(pool_id: str, wants_accelerator: bool) -> list[Device]:
+    """The devices that a model of this pool runs on, as they are now; only the CPU if it is kept off accelerators."""
+    found = devices()
+    if not wants_accelerator:
+        return [device for device in found if not device.is_accelerator]
+    return [device for device in found if device.id == pool_id]

@@ -1,0 +1,69 @@
+"""What is to be done: the scheduler's decisions, with their reasons, for the service to perform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paddock.errors import PaddockError
+from paddock.scheduler.order import LoadOrder
+
+
+@dataclass(frozen=True)
+class StartRunner:
+    """Load a model. Answered by Ready or LoadFailed, or by Stopped if StopRunner comes first."""
+
+    key: str
+    generation: int
+    order: LoadOrder
+    pool_id: str
+    require_full: bool
+    """Others are loaded: refuse a partial fit rather than start it."""
+    why: str
+
+
+@dataclass(frozen=True)
+class StopRunner:
+    """End a runner, also while it loads. Answered by Stopped."""
+
+    key: str
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Lend the waiter a lease on this runner."""
+
+    waiter_id: int
+    key: str
+    generation: int
+    waited_seconds: float
+    """0 if the runner was there for it when it came."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """End the waiter's wait with an error."""
+
+    waiter_id: int
+    key: str
+    error: PaddockError
+
+
+@dataclass(frozen=True)
+class Postpone:
+    """Nothing is to be done: the waiter goes on waiting, for a reason that is new."""
+
+    waiter_id: int
+    key: str
+    why: str
+
+
+@dataclass(frozen=True)
+class ArmTimer:
+    """Send TimerFired at this time of the monotonic clock, in place of any earlier arming."""
+
+    at: float
+
+
+Action = StartRunner | StopRunner | Grant | Reject | Postpone | ArmTimer

@@ -1,0 +1,112 @@
+"""What a request asks of a runner, and the order that it becomes: every option settled, its memory estimated. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paddock.memory.estimate import Need, estimate
+from paddock.memory.fit import Ask
+from paddock.supervisor.model_server import RunnerOptions
+
+if TYPE_CHECKING:
+    from paddock.config import Config
+    from paddock.store.library import StoredModel
+
+DEFAULT_NUM_CTX = 4096
+LEAST_NUM_CTX = 4
+"""Ollama raises smaller ones to this."""
+ANY_DEVICE = -1
+
+
+@dataclass(frozen=True)
+class LoadWish:
+    """What a request asks of the runner. None: not fixed, so whatever the runner has is right."""
+
+    num_ctx: int | None = None
+    num_batch: int | None = None
+    num_gpu: int | None = None
+    num_thread: int | None = None
+
+
+@dataclass(frozen=True)
+class LoadOrder:
+    """All that starting a runner takes, and which of it the user fixed."""
+
+    key: str
+    """The model's digest: names of one digest share a runner."""
+    model: StoredModel
+    options: RunnerOptions
+    fixed: LoadWish
+    need: Need
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+        return self.model.name.display
+
+    @property
+    def ask(self) -> Ask:
+        """The question of whether it fits."""
+        return Ask(self.name, self.need, wants_accelerator=self.options.num_gpu != 0)
+
+    def is_met_by(self, options: RunnerOptions) -> bool:
+        """Whether a runner with these options has everything that the user fixed."""
+        return all(
+            wanted is None or wanted == had
+            for wanted, had in (
+                (self.fixed.num_ctx, options.num_ctx),
+                (self.fixed.num_batch, options.num_batch),
+                (self.fixed.num_gpu, options.num_gpu),
+                (self.fixed.num_thread, options.num_thread),
+            )
+        )
+
+
+def order(model: StoredModel, wish: LoadWish, config: Config, *, has_accelerator: bool) -> LoadOrder:
+    """The order of a wish. `num_ctx` is at least 4 and at most what the model was made for, before it is compared."""
+    fixed = _effective(wish, model.facts.context_length)
+    defaults = RunnerOptions(
+        num_ctx=_bounded(config.context_length or DEFAULT_NUM_CTX, model.facts.context_length),
+        parallel=config.num_parallel,
+    )
+    options = RunnerOptions(
+        num_ctx=defaults.num_ctx if fixed.num_ctx is None else fixed.num_ctx,
+        parallel=defaults.parallel,
+        num_batch=defaults.num_batch if fixed.num_batch is None else fixed.num_batch,
+        num_gpu=defaults.num_gpu if fixed.num_gpu is None else fixed.num_gpu,
+        num_thread=defaults.num_thread if fixed.num_thread is None else fixed.num_thread,
+    )
+    need = estimate(
+        model.facts,
+        num_ctx=options.num_ctx,
+        parallel=options.parallel,
+        num_batch=options.num_batch,
+        on_accelerator=has_accelerator and options.num_gpu != 0,
+    )
+    return LoadOrder(model.digest, model, options, fixed, need)
+
+
+def _effective(wish: LoadWish, limit: int) -> LoadWish:
+    """The wish without what makes no difference to a runner, so that it asks for no reload.
+
+    A negative `num_gpu` and a `num_thread` of 0 leave the choice open; any positive `num_gpu` means the same, since a
+    model is not split by layers.
+    """
+    return LoadWish(
+        num_ctx=None if wish.num_ctx is None else _bounded(wish.num_ctx, limit),
+        num_batch=None if wish.num_batch is None else max(1, wish.num_batch),
+        num_gpu=_placement(wish.num_gpu),
+        num_thread=wish.num_thread or None,
+    )
+
+
+def _bounded(num_ctx: int, limit: int) -> int:
+    """`limit` 0: the model does not say."""
+    return max(LEAST_NUM_CTX, min(num_ctx, limit) if limit else num_ctx)
+
+
+def _placement(num_gpu: int | None) -> int | None:
+    if num_gpu is None or num_gpu < 0:
+        return None
+    return 0 if num_gpu == 0 else ANY_DEVICE

@@ -1,0 +1,210 @@
+"""The scheduler's state: who is resident, who waits, whose memory is on its way back. No decisions are made here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from paddock.memory.fit import Holding, Standing, Supply
+from paddock.scheduler.order import LoadOrder
+
+RETURN_SHARE = 0.75
+"""Of the memory that a stopped runner held: once this much is back, a load no longer waits for the rest."""
+RETURN_SECONDS = 5.0
+"""And no longer than this."""
+
+
+class Lifecycle(Enum):
+    """Of a resident: a runner from its start to its end."""
+
+    LOADING = "loading"
+    READY = "ready"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+TRANSITIONS: Mapping[Lifecycle, frozenset[Lifecycle]] = {
+    Lifecycle.LOADING: frozenset({Lifecycle.READY, Lifecycle.STOPPING, Lifecycle.GONE}),
+    Lifecycle.READY: frozenset({Lifecycle.STOPPING, Lifecycle.GONE}),
+    Lifecycle.STOPPING: frozenset({Lifecycle.GONE}),
+    Lifecycle.GONE: frozenset(),
+}
+"""Ready or failed, stopped or exited, gone: never back. A model that is wanted again gets a new generation."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings that decisions depend on."""
+
+    keep_alive_seconds: float = 300.0
+    max_loaded_models: int = 0
+    """0 leaves it to memory."""
+    max_queue: int = 512
+
+
+@dataclass
+class Waiter:
+    """A request that has no lease yet."""
+
+    id: int
+    sequence: int
+    """Rises with each request: the smaller, the longer it waits."""
+    order: LoadOrder
+    keep_alive_seconds: float | None
+    since: float
+    overtaken: int = 0
+    """Later requests for other models that were served at its expense."""
+    blocked_by: frozenset[str] = frozenset()
+    """Models that must come to rest before it can be loaded."""
+    postponed_why: str = ""
+
+    @property
+    def key(self) -> str:
+        """The model that it waits for."""
+        return self.order.key
+
+
+@dataclass
+class Resident:
+    """A runner, and who uses it."""
+
+    key: str
+    generation: int
+    order: LoadOrder
+    pool_id: str
+    keep_alive_seconds: float
+    idle_since: float
+    """When its last request ended, or when it was started."""
+    lifecycle: Lifecycle = Lifecycle.LOADING
+    leases: set[int] = field(default_factory=set)
+    held_bytes: int = 0
+    ready_bytes: int = 0
+    """What it held when it became ready, by its own account."""
+    ready_sequence: int = 0
+    """Requests before this one had come when it became ready: they are served whoever else waits."""
+    unwanted_since: float | None = None
+    """Since when it loads for nobody."""
+    free_before: int = 0
+    """The pool's free memory when its end began."""
+
+    def move(self, to: Lifecycle) -> None:
+        """Enter the next state of life."""
+        assert to in TRANSITIONS[self.lifecycle], f"{self.key}: {self.lifecycle} -> {to}"
+        self.lifecycle = to
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be leased."""
+        return self.lifecycle is Lifecycle.READY
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is ready and nobody uses it."""
+        return self.is_ready and not self.leases
+
+    @property
+    def expires_at(self) -> float:
+        """When it is to be unloaded if it stays idle; infinity for never. Meaningless while it is used."""
+        return self.idle_since + self.keep_alive_seconds
+
+    def holding(self, now: float) -> Holding:
+        """Its memory, as the fit decision takes it."""
+        return Holding(
+            key=self.key,
+            pool_id=self.pool_id,
+            standing=self._standing,
+            promised_bytes=self.order.need.total_bytes,
+            held_bytes=self.held_bytes,
+            name=self.order.name,
+            weights_bytes=self.order.need.weights_bytes,
+            idle_seconds=max(0.0, now - self.idle_since),
+            is_pinned=math.isinf(self.keep_alive_seconds),
+        )
+
+    @property
+    def _standing(self) -> Standing:
+        match self.lifecycle:
+            case Lifecycle.LOADING:
+                return Standing.LOADING
+            case Lifecycle.READY:
+                return Standing.BUSY if self.leases else Standing.IDLE
+            case _:
+                return Standing.STOPPING
+
+
+@dataclass
+class Returning:
+    """Memory of a stopped runner that the system may not show as free yet."""
+
+    name: str
+    pool_id: str
+    expected_bytes: int
+    free_before: int
+    until: float
+    back_bytes: int = 0
+
+    def holding(self) -> Holding:
+        """What is still missing, as the fit decision takes it."""
+        missing_bytes = self.expected_bytes - self.back_bytes
+        is_mostly_back = self.back_bytes >= RETURN_SHARE * self.expected_bytes
+        return Holding(
+            key=f"{self.name} (stopped)",
+            pool_id=self.pool_id,
+            standing=Standing.RETURNED if is_mostly_back else Standing.RETURNING,
+            promised_bytes=missing_bytes,
+            held_bytes=missing_bytes,
+        )
+
+
+@dataclass
+class State:
+    """Everything that decisions follow from. One owner changes it, through `core.handle` alone."""
+
+    policy: Policy
+    supply: Supply
+    residents: dict[str, Resident] = field(default_factory=dict)
+    queues: dict[str, list[Waiter]] = field(default_factory=dict)
+    """By model, first come first; none is empty."""
+    returning: list[Returning] = field(default_factory=list)
+    is_closing: bool = False
+    timer_at: float | None = None
+    next_sequence: int = 1
+    next_generation: int = 1
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a lease."""
+        return sum(map(len, self.queues.values()))
+
+    def heads(self) -> Iterator[Waiter]:
+        """The first waiter of each model."""
+        return (queue[0] for queue in self.queues.values())
+
+    def cold_heads(self) -> list[Waiter]:
+        """The first waiters of the models that have no runner, the longest waiting first."""
+        cold = [waiter for waiter in self.heads() if waiter.key not in self.residents]
+        return sorted(cold, key=lambda waiter: waiter.sequence)
+
+    def holdings(self, now: float) -> list[Holding]:
+        """Whose memory is not, or not yet, anybody else's."""
+        residents = [resident.holding(now) for resident in self.residents.values()]
+        return residents + [entry.holding() for entry in self.returning]
+
+    def free_bytes(self, pool_id: str) -> int:
+        """What the system last said to be free in a pool; 0 in one that is no more."""
+        pool = self.supply.pool(pool_id)
+        return pool.free_bytes if pool else 0
+
+    def resident(self, key: str, generation: int) -> Resident | None:
+        """The runner of that model and generation, unless it is gone."""
+        resident = self.residents.get(key)
+        return resident if resident and resident.generation == generation else None
+
+    def remove_waiter(self, waiter: Waiter) -> None:
+        """Take a waiter out of its queue."""
+        queue = self.queues[waiter.key]
+        queue.remove(waiter)
+        if not queue:
+            del self.queues[waiter.key]
