@@ -41,6 +41,7 @@ def check_create(body: CreateBody) -> None:
         "quantize": body.quantize or body.quantization,
         "renderer": body.renderer,
         "parser": body.parser,
+        "requires": body.requires,
         "info": body.info,
         "remote_host": body.remote_host,
         "draft_files": body.draft_files or body.draft_quantize,

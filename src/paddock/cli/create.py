@@ -1,0 +1,130 @@
+"""`paddock create`: a Modelfile and the files it names become blobs and a model on the server."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from paddock.cli.client import Client, connect
+from paddock.cli.modelfile import Modelfile, decode, read
+from paddock.cli.progress import StatusDisplay, follow
+from paddock.errors import InvalidModelFiles, NotFound, PaddockError
+
+DEFAULT_FILE = "Modelfile"
+CHUNK_BYTES = 1024 * 1024
+PATTERNS = (
+    "config.json", "generation_config.json", "tokenizer*", "special_tokens_map*", "added_tokens*", "vocab*", "merges*",
+    "chat_template.*", "*.safetensors", "*.safetensors.index.json", "LICENSE*",
+)  # fmt: skip
+"""What an engine may need of a model folder; everything else stays behind."""
+
+
+def create(name: str, file: str | None) -> None:
+    """Make `name` from a Modelfile: the one given, else the folder's own, else simply FROM this folder."""
+    modelfile, folder = load_modelfile(file)
+    for warning in modelfile.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
+    client = connect()
+    client.require()
+    request: dict[str, Any] = {"model": name, **_described(modelfile)}
+    source = find_source(modelfile.source, folder)
+    if source is None:
+        request["from"] = modelfile.source
+    else:
+        with StatusDisplay() as display:
+            request["files"] = _upload(client, collect_files(source), display)
+    follow(client.stream("/api/create", request))
+
+
+def load_modelfile(file: str | None) -> tuple[Modelfile, Path]:
+    """The Modelfile and the folder that its FROM is relative to; NotFound for a named file that is missing."""
+    path = Path(file or DEFAULT_FILE).expanduser()
+    if file is None and not path.exists():
+        return Modelfile(source="."), Path()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound("specified Modelfile wasn't found") from None
+    except OSError as error:
+        raise PaddockError(f"the Modelfile {path} cannot be read: {error.strerror}.") from None
+    return read(decode(data)), path.parent
+
+
+def find_source(source: str, folder: Path) -> Path | None:
+    """The folder that FROM means, or None where it is the name of a model. Paths are relative to the Modelfile."""
+    try:
+        path = folder / Path(source).expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a path, a NUL inside, no such home
+        return None
+    if is_there and not path.is_dir():
+        raise InvalidModelFiles(
+            f'"{source}" is a file: FROM takes a folder with config.json and *.safetensors, or a model.'
+        )
+    if not is_there and source.startswith((".", "/", "~")):
+        raise NotFound(f'FROM "{source}": there is no such folder.')
+    return path if is_there else None
+
+
+def collect_files(folder: Path) -> dict[str, Path]:
+    """The files of a model folder that an engine may need, by name; InvalidModelFiles if it holds no model."""
+    files = {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
+    }
+    if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
+        raise InvalidModelFiles(f'"{folder}" is no model folder: it needs config.json and *.safetensors files.')
+    return files
+
+
+def _described(modelfile: Modelfile) -> dict[str, Any]:
+    """What a Modelfile says beside FROM, in the fields of /api/create; what it does not say is left out."""
+    fields = {
+        "parameters": modelfile.parameters or None,
+        "template": modelfile.template,
+        "system": modelfile.system,
+        "license": modelfile.licenses or None,
+        "messages": modelfile.messages or None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _upload(client: Client, files: dict[str, Path], display: StatusDisplay) -> dict[str, str]:
+    """The digest of every file, once the server has them all."""
+    digests = _digests(files, display)
+    for name, digest in digests.items():
+        blob = f"/api/blobs/{digest}"
+        if not client.exists(blob):
+            size_bytes = files[name].stat().st_size
+            client.upload(blob, display.counted(f"uploading {name}", _chunks(files[name]), size_bytes), size_bytes)
+    return digests
+
+
+def _digests(files: dict[str, Path], display: StatusDisplay) -> dict[str, str]:
+    hashes = {name: hashlib.sha256() for name in files}
+
+    def hashed() -> Iterator[bytes]:
+        for name, path in files.items():
+            for chunk in _chunks(path):
+                hashes[name].update(chunk)
+                yield chunk
+
+    total_bytes = sum(path.stat().st_size for path in files.values())
+    for _ in display.counted("hashing files", hashed(), total_bytes):
+        pass
+    return {name: f"sha256:{found.hexdigest()}" for name, found in hashes.items()}
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise PaddockError(f"{path} cannot be read: {error.strerror}.") from None

@@ -1,0 +1,201 @@
+"""The table of commands. Nothing heavy is imported here: each command brings what it needs when it runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from paddock.errors import PaddockError
+
+
+class _Commands(TyperGroup):
+    """Turns the errors that users should read into a line on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PaddockError as error:
+            typer.echo(f"Error: {error.message}", err=True)
+            raise typer.Exit(1) from None
+
+
+class _RunCommand(TyperCommand):
+    """Lets --think stand alone: it takes a value only after an equals sign, so it cannot swallow the model's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        flags = ["--think=true" if arg == "--think" else arg for arg in args[:end]]
+        return super().parse_args(ctx, [*flags, *args[end:]])
+
+
+app = typer.Typer(
+    cls=_Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(show_default=False)]
+Prefix = Annotated[str, typer.Argument(help="Only names that begin with this.", show_default=False)]
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a model may write what the terminal's encoding does not have
+    app(prog_name="paddock")
+
+
+@app.callback(invoke_without_command=True)
+def paddock(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-v", help="Show the server's version.")] = False,
+) -> None:
+    """The local model server that stays up."""
+    if version:
+        from paddock.cli import models
+
+        models.version()
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("serve")
+@app.command("start", hidden=True)
+def serve() -> None:
+    """Run the server in the foreground (also: start)."""
+    from paddock.cli.serve import serve as run_server
+
+    run_server()
+
+
+@app.command("run", cls=_RunCommand)
+def run(
+    model: Model,
+    prompt: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
+    keepalive: Annotated[str | None, typer.Option(help="How long the model stays loaded, such as 5m.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show timings after the answer.")] = False,
+    nowordwrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
+    format: Annotated[str | None, typer.Option(help="json, or a JSON schema.")] = None,  # noqa: A002 - the flag's name
+    think: Annotated[
+        str | None, typer.Option(metavar="[=LEVEL]", help="Think first: true, false, high, medium, low or max.")
+    ] = None,
+    hidethinking: Annotated[bool, typer.Option("--hidethinking", help="Do not show the thinking.")] = False,
+) -> None:
+    """Ask a model, or talk to it where no prompt is given."""
+    from paddock.cli import run as running
+
+    options = running.RunOptions(
+        keep_alive=running.parse_keepalive_flag(keepalive),
+        format=running.parse_format_flag(format),
+        think=running.parse_think_flag(think),
+        hides_thinking=hidethinking,
+        is_verbose=verbose,
+        wraps=not nowordwrap,
+    )
+    running.run(model, prompt or [], options)
+
+
+@app.command("create")
+def create(
+    model: Model,
+    file: Annotated[str | None, typer.Option("--file", "-f", help="The Modelfile.", show_default="Modelfile")] = None,
+) -> None:
+    """Make a model from a Modelfile, or from the folder you are in."""
+    from paddock.cli import create as creation
+
+    creation.create(model, file)
+
+
+@app.command("pull")
+def pull(model: Model) -> None:
+    """Bring a model into the store."""
+    from paddock.cli import models
+
+    models.pull(model)
+
+
+@app.command("list")
+@app.command("ls", hidden=True)
+def list_models(prefix: Prefix = "") -> None:
+    """List the models (also: ls)."""
+    from paddock.cli import models
+
+    models.list_models(prefix)
+
+
+@app.command("ps")
+def ps(prefix: Prefix = "") -> None:
+    """List the models that are loaded."""
+    from paddock.cli import models
+
+    models.ps(prefix)
+
+
+@app.command("show")
+def show(
+    model: Model,
+    license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,  # noqa: A002 - as above
+    modelfile: Annotated[bool, typer.Option("--modelfile", help="Only the Modelfile that would make it.")] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Only its parameters.")] = False,
+    template: Annotated[bool, typer.Option("--template", help="Only its prompt template.")] = False,
+    system: Annotated[bool, typer.Option("--system", help="Only its system message.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also its metadata and tensors.")] = False,
+) -> None:
+    """Show what a model is."""
+    from paddock.cli import models
+
+    chosen = {
+        "license": license,
+        "modelfile": modelfile,
+        "parameters": parameters,
+        "template": template,
+        "system": system,
+    }
+    models.show(model, [part for part, is_chosen in chosen.items() if is_chosen], verbose)
+
+
+@app.command("stop")
+def stop(
+    model: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    server: Annotated[bool, typer.Option("--server", help="Stop the server that runs in the background.")] = False,
+) -> None:
+    """Unload a model, or stop the server that `paddock run` started."""
+    if server == (model is not None):
+        raise typer.BadParameter("name a model, or say --server")
+    if model is not None:
+        from paddock.cli import models
+
+        models.stop(model)
+        return
+    import os
+
+    from paddock.cli import background
+    from paddock.config import read_config
+
+    background.stop_server(read_config(os.environ))
+
+
+@app.command("cp")
+def copy(
+    source: Annotated[str, typer.Argument(show_default=False)],
+    destination: Annotated[str, typer.Argument(show_default=False)],
+) -> None:
+    """Copy a model."""
+    from paddock.cli import models
+
+    models.copy(source, destination)
+
+
+@app.command("rm")
+def remove(model: Annotated[list[str], typer.Argument(show_default=False)]) -> None:
+    """Delete models."""
+    from paddock.cli import models
+
+    models.remove(model)

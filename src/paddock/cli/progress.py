@@ -1,0 +1,97 @@
+"""What stderr shows while something takes long: a spinner, statuses and bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@contextlib.contextmanager
+def spinner(text: str = "") -> Iterator[None]:
+    """A spinner on stderr while the block runs; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+class StatusDisplay:
+    """A context manager that shows the updates of a long operation: `{status, digest?, total?, completed?}`."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = _bars() if sys.stderr.isatty() else None
+        self._tasks: dict[str, TaskID] = {}
+        self._last_status = ""
+
+    def __enter__(self) -> Self:
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def show(self, update: Mapping[str, Any]) -> None:
+        """One update: a bar where it has a total, a line where its status is new."""
+        status, total = str(update.get("status", "")), int(update.get("total", 0))
+        if total and self._progress:
+            self._advance(str(update.get("digest") or status), status, int(update.get("completed", 0)), total)
+        elif status != self._last_status:
+            self._last_status = status
+            self._write(status)
+
+    def counted(self, label: str, chunks: Iterable[bytes], total_bytes: int) -> Iterator[bytes]:
+        """The chunks themselves, counted on a bar as they pass."""
+        done = 0
+        self.show({"status": label, "total": total_bytes, "completed": 0})
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk)
+            self.show({"status": label, "total": total_bytes, "completed": done})
+
+    def _advance(self, key: str, label: str, completed: int, total: int) -> None:
+        assert self._progress is not None
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[key], description=label, completed=completed, total=total)
+
+    def _write(self, status: str) -> None:
+        if self._progress:
+            self._progress.console.print(status, markup=False, highlight=False, soft_wrap=True)
+        else:
+            typer.echo(status, err=True)
+
+
+def follow(updates: Iterable[Mapping[str, Any]]) -> None:
+    """Show the updates of a create or a pull until they end."""
+    with StatusDisplay() as display:
+        for update in updates:
+            display.show(update)
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,57 @@
+"""Spinners and bars at a terminal, which a test replaces by a text buffer that says it is one."""
+
+import io
+from contextlib import redirect_stderr
+
+import pytest
+
+from paddock.cli.progress import StatusDisplay, follow, spinner
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    return Terminal()
+
+
+def test_a_total_becomes_a_bar_and_a_status_a_line(terminal):
+    pulling = {"status": "pulling 01[red]", "digest": "sha256:01", "total": 4_000_000}
+    with redirect_stderr(terminal):
+        follow(
+            [
+                {"status": "pulling manifest"},
+                {**pulling, "completed": 1_000_000},
+                {**pulling, "completed": 4_000_000},
+                {"status": "success"},
+            ]
+        )
+    for text in ("pulling manifest", "pulling 01[red]", "4.0/4.0 MB", "success"):
+        assert text in terminal.getvalue()
+
+
+def test_counted_chunks_pass_unchanged(terminal):
+    with redirect_stderr(terminal), StatusDisplay() as display:
+        assert list(display.counted("hashing files", [b"ab", b"c"], 3)) == [b"ab", b"c"]
+    assert "3/3 bytes" in terminal.getvalue()
+
+
+def test_an_empty_file_needs_no_bar(terminal):
+    with redirect_stderr(terminal), StatusDisplay() as display:
+        assert list(display.counted("uploading LICENSE", [], 0)) == []
+    assert "uploading LICENSE" in terminal.getvalue()
+
+
+def test_a_spinner_turns_at_a_terminal_only(terminal):
+    with redirect_stderr(terminal), spinner("Starting"):
+        pass
+    assert "Starting" in terminal.getvalue()
+    quiet = io.StringIO()
+    with redirect_stderr(quiet), spinner("Starting"):
+        pass
+    assert quiet.getvalue() == ""
