@@ -34,11 +34,27 @@ MAY_IMPORT = {
     "__main__": {"cli", "runner"},
 }
 ENGINE_LIBRARIES = {"mlx", "mlx_lm", "transformers", "tokenizers"}
-PURE = ["scheduler/events.py", "scheduler/actions.py", "scheduler/state.py", "scheduler/core.py", "memory/fit.py"]
+PURE = [
+    "scheduler/events.py",
+    "scheduler/actions.py",
+    "scheduler/order.py",
+    "scheduler/state.py",
+    "scheduler/transitions.py",
+    "scheduler/settle.py",
+    "scheduler/core.py",
+    "memory/estimate.py",
+    "memory/fit.py",
+]
 IMPURE_LIBRARIES = {"asyncio", "logging", "os", "random", "socket", "subprocess", "threading", "time", "psutil"}
 
 # Loops that must survive whatever a request or a library throws at them; each says why beside its except.
-MAY_CATCH_EVERYTHING = {"runner/loop.py", "runner/http.py", "runner/hygiene.py", "runner/engines/text/engine.py"}
+MAY_CATCH_EVERYTHING = {
+    "scheduler/service.py",
+    "runner/loop.py",
+    "runner/http.py",
+    "runner/hygiene.py",
+    "runner/engines/text/engine.py",
+}
 
 
 def modules() -> list[Path]:

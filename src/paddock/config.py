@@ -20,10 +20,9 @@ DEFAULT_PORT = 11434
 FOREVER = math.inf
 
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(
-    r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))*"
-)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)"
+_DURATION = re.compile(rf"[+-]?(?:{_PART})+")
+_DURATION_PART = re.compile(r"([0-9.]+)([^0-9.]+)")
 
 
 def parse_duration(text: str) -> float:
@@ -33,9 +32,8 @@ def parse_duration(text: str) -> float:
         return 0.0
     if not _DURATION.fullmatch(text):
         raise ValueError(f'"{text}" is not a duration such as "5m", "1h30m" or "300ms"')
-    if text.startswith("-"):
-        return FOREVER
-    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    return FOREVER if seconds and text.startswith("-") else seconds
 
 
 def parse_keep_alive(value: object) -> float:

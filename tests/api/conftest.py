@@ -16,13 +16,13 @@ import numpy
 import ollama
 import pytest
 import uvicorn
-from paddock.scheduler.service import Scheduler
 from safetensors.numpy import save_file
 
 from paddock.api.routes import build_api
 from paddock.api.services import Services
 from paddock.config import Config
 from paddock.memory.supply import current_supply
+from paddock.scheduler.service import Scheduler
 from paddock.store.create import import_folder
 from paddock.store.library import Library
 from paddock.store.names import ModelName
