@@ -1,0 +1,1 @@
+"""The kinds of model that a runner can run."""

@@ -1,0 +1,1 @@
+"""Text generation over mlx-lm's architectures."""

@@ -1,0 +1,193 @@
+"""The text engine: any of mlx-lm's architectures, serving a few sequences in turn.
+
+Each step advances one sequence, so a cancelled one costs at most the token that is being made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence as Items
+
+import mlx.core as mx
+import psutil
+
+from paddock.errors import BadRequest, DamagedModel
+from paddock.protocol import (
+    ChatMessage,
+    ChatRequest,
+    CompletionRequest,
+    Frame,
+    MemoryTerms,
+    TokenizeRequest,
+)
+from paddock.runner.engines.base import EngineOptions, Prompt, Report, RequestId
+from paddock.runner.engines.text import chat, sampling
+from paddock.runner.engines.text.loading import LoadedModel, load
+from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
+from paddock.runner.failures import as_failed
+
+logger = logging.getLogger(__name__)
+
+
+class TextEngine:
+    """Generates text. See `Engine` for which thread calls what."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._loaded: LoadedModel | None = None
+        self._context_length = 0
+        self._waiting: deque[tuple[RequestId, Sequence]] = deque()
+        self._active: deque[tuple[RequestId, Sequence]] = deque()
+        self._tokens_generated = 0
+        self._process = psutil.Process()
+
+    @property
+    def context_length(self) -> int:
+        return self._context_length
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._active)
+
+    @property
+    def tokens_generated(self) -> int:
+        return self._tokens_generated
+
+    @property
+    def _model(self) -> LoadedModel:
+        assert self._loaded is not None, "the engine is asked for something before it is loaded"
+        return self._loaded
+
+    # ---- on the thread that owns MLX ----
+
+    def load(self, report: Report) -> None:
+        if self._options.num_gpu == 0:
+            mx.set_default_device(mx.cpu)
+        _leave_wired_limit_alone()
+        loaded = load(self._options.model_path, report)
+        self._context_length = min(self._options.num_ctx, loaded.context_limit or self._options.num_ctx)
+        self._loaded = loaded
+
+    def submit(self, request_id: RequestId, prompt: Prompt) -> None:
+        limits = SequenceLimits(self._context_length, self._options.num_batch, self._model.end_tokens)
+        self._waiting.append((request_id, Sequence(self._model.model, self._decode, prompt, limits)))
+
+    def step(self) -> list[tuple[RequestId, Frame]]:
+        while self._waiting and len(self._active) < self._options.parallel:
+            self._active.append(self._waiting.popleft())
+        if not self._active:
+            return []
+        request_id, sequence = self._active.popleft()
+        before = sequence.generated
+        try:
+            frames = sequence.step()
+        except BaseException as error:  # a native panic is no Exception, and others must go on
+            logger.error("request %d failed", request_id, exc_info=error)
+            frames, finished = [as_failed(error)], True
+        else:
+            finished = sequence.is_finished
+        self._tokens_generated += sequence.generated - before
+        if finished:
+            mx.clear_cache()
+        else:
+            self._active.append((request_id, sequence))
+        return [(request_id, frame) for frame in frames]
+
+    def cancel(self, request_id: RequestId) -> None:
+        before = len(self._active)
+        self._waiting = deque(entry for entry in self._waiting if entry[0] != request_id)
+        self._active = deque(entry for entry in self._active if entry[0] != request_id)
+        if len(self._active) < before:
+            mx.clear_cache()
+
+    def memory(self) -> MemoryTerms:
+        return MemoryTerms(
+            weights_bytes=self._model.weights_bytes,
+            active_bytes=mx.get_active_memory(),
+            cache_bytes=mx.get_cache_memory(),
+            peak_bytes=mx.get_peak_memory(),
+            resident_bytes=self._process.memory_info().rss,
+        )
+
+    # ---- on the thread that prepares requests: no MLX here ----
+
+    def prepare(self, request: CompletionRequest | ChatRequest) -> Prompt:
+        sampling.check(request.sampling)
+        self._check_ids("context", request.context)
+        tokens = self._tokens_of(request)
+        if not tokens:
+            raise BadRequest("The prompt is empty: it has no tokens to continue.")
+        if max(tokens) >= self._model.vocabulary:
+            raise DamagedModel("The model's tokenizer has tokens that its weights do not know: create the model again.")
+        return Prompt(
+            tokens=tuple(tokens),
+            sampling=request.sampling,
+            return_context=request.return_context,
+            continues_text=isinstance(request, CompletionRequest),
+        )
+
+    def render(self, request: ChatRequest) -> str:
+        return chat.render(self._model.tokenizer, request, request.messages)
+
+    def tokenize(self, request: TokenizeRequest) -> list[int]:
+        return self._encode(request.text, special=request.add_special_tokens)
+
+    def detokenize(self, tokens: Items[int]) -> str:
+        self._check_ids("tokens", tokens)
+        return self._decode(tokens)
+
+    def _tokens_of(self, request: CompletionRequest | ChatRequest) -> list[int]:
+        if isinstance(request, ChatRequest):
+            return self._conversation(request)
+        return self._completion(request)
+
+    def _completion(self, request: CompletionRequest) -> list[int]:
+        tokens = [*request.context, *self._encode(request.prompt, special=not request.context)]
+        limit = self._context_length - 1
+        if len(tokens) <= limit:
+            return tokens
+        if not request.truncate:
+            raise chat.too_long(len(tokens), self._context_length)
+        kept = min(max(request.sampling.num_keep, 0), limit - 1)
+        return tokens[:kept] + tokens[len(tokens) - (limit - kept) :]
+
+    def _conversation(self, request: ChatRequest) -> list[int]:
+        def tokenise(messages: Items[ChatMessage]) -> list[int]:
+            return [*request.context, *self._encode_conversation(request, messages)]
+
+        limit = self._context_length - 1
+        if request.truncate:
+            return chat.fit(request.messages, tokenise, limit, self._context_length)
+        tokens = tokenise(request.messages)
+        if len(tokens) > limit:
+            raise chat.too_long(len(tokens), self._context_length)
+        return tokens
+
+    def _encode_conversation(self, request: ChatRequest, messages: Items[ChatMessage]) -> list[int]:
+        """Tokens of a rendered conversation. A template writes its own special tokens; without one they are added."""
+        tokenizer = self._model.tokenizer
+        templated = request.template is not None or tokenizer.has_chat_template
+        tokens = self._encode(chat.render(tokenizer, request, messages), special=not templated and not request.context)
+        if request.context and tokens[:1] == [tokenizer.bos_token_id]:
+            return tokens[1:]
+        return tokens
+
+    def _encode(self, text: str, *, special: bool) -> list[int]:
+        return list(self._model.tokenizer.encode(text, add_special_tokens=special))
+
+    def _decode(self, tokens: Items[int]) -> str:
+        """Also called by sequences on the other thread: decoding changes nothing in a tokenizer."""
+        return str(self._model.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
+    def _check_ids(self, field: str, tokens: Items[int]) -> None:
+        """An id outside of the embedding would make MLX read memory that is not the model's."""
+        known = self._model.vocabulary
+        for token in tokens:
+            if not 0 <= token < known:
+                raise BadRequest(f"{field} holds token id {token}, but this model's vocabulary has {known} tokens.")
+
+
+def _leave_wired_limit_alone() -> None:
+    """Memory is the server's to plan: no library may wire it down for this process."""
+    mx.set_wired_limit = lambda limit: 0

@@ -1,0 +1,105 @@
+"""The entry of a runner process: reads its command line, opens its socket, and ends it in one of four ways."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from paddock.runner import hygiene
+from paddock.runner.engines.base import Engine, EngineOptions
+from paddock.runner.http import make_app
+from paddock.runner.service import RunnerService
+
+EXIT_LOAD_FAILED = 3
+
+_FAILED_LINGER_SECONDS = 10.0
+"""How long a runner whose load failed stays, so that the server can read why."""
+_FLUSH_SECONDS = 1.0
+"""How long the last frames may take to reach their clients when the runner is told to end."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until the server ends it: 0 after SIGTERM, 3 when the model could not be loaded. Does not really return."""
+    arguments = _parser().parse_args(argv)
+    hygiene.die_with_parent()
+    hygiene.keep_to_ourselves(arguments.listen_fd, arguments.control_fd)
+    hygiene.watch_control_pipe(arguments.control_fd)
+    hygiene.ignore_interrupts()
+    hygiene.prepare_environment(os.environ, arguments.num_gpu)
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.debug else logging.INFO,
+        stream=sys.stderr,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    hygiene.exit_now(asyncio.run(_serve(arguments)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paddock runner", description="One loaded model. Started by the server only.")
+    parser.add_argument("--engine", required=True, help="text, vision, embedding or image")
+    parser.add_argument("--model", required=True, help="name of the model, for the process list")
+    parser.add_argument("--model-path", required=True, type=Path, help="folder of the model's files")
+    parser.add_argument("--listen-fd", required=True, type=int, help="a Unix socket that already listens")
+    parser.add_argument("--control-fd", required=True, type=int, help="a pipe whose end of file ends this process")
+    parser.add_argument("--num-ctx", required=True, type=int, help="context length in tokens")
+    parser.add_argument("--parallel", type=int, default=1, help="sequences served at once")
+    parser.add_argument("--num-batch", type=int, default=512, help="prompt tokens read in one step")
+    parser.add_argument("--num-gpu", type=int, default=-1, help="0 keeps the model off accelerators")
+    parser.add_argument("--debug", action="store_true")
+    return parser
+
+
+async def _serve(arguments: argparse.Namespace) -> int:
+    service = RunnerService(lambda: _make_engine(arguments))
+    told_to_end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_end.set)
+    # Without handler_cancellation a client that goes away would only be noticed at the next write.
+    runner = web.AppRunner(
+        make_app(service), handler_cancellation=True, access_log=None, shutdown_timeout=_FLUSH_SECONDS
+    )
+    await runner.setup()
+    # It answers before MLX is even imported: the server sees progress from the first moment.
+    await web.SockSite(runner, socket.socket(fileno=arguments.listen_fd)).start()
+    service.start()
+    status = await _until_the_end(service, told_to_end)
+    service.drain()
+    await runner.cleanup()
+    return status
+
+
+def _make_engine(arguments: argparse.Namespace) -> Engine:
+    from paddock.runner.engines.registry import make_engine
+
+    options = EngineOptions(
+        model_path=arguments.model_path,
+        num_ctx=arguments.num_ctx,
+        parallel=max(1, arguments.parallel),
+        num_batch=max(1, arguments.num_batch),
+        num_gpu=arguments.num_gpu,
+    )
+    return make_engine(arguments.engine, options)
+
+
+async def _until_the_end(service: RunnerService, told_to_end: asyncio.Event) -> int:
+    """Wait for SIGTERM, or for a failed load and a while for it to be read. Returns the exit status."""
+    load_ended, ending = asyncio.ensure_future(service.load_ended.wait()), asyncio.ensure_future(told_to_end.wait())
+    await asyncio.wait((load_ended, ending), return_when=asyncio.FIRST_COMPLETED)
+    load_ended.cancel()
+    if service.failure is None:
+        await ending
+        return 0
+    sys.stderr.write(f"error: {service.failure.message}\n")
+    sys.stderr.flush()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ending, _FAILED_LINGER_SECONDS)
+    return EXIT_LOAD_FAILED
