@@ -132,7 +132,7 @@ def _failed(state: State, event: events.LoadFailed | events.Exited, error: Paddo
     if not resident or resident.lifecycle is Lifecycle.STOPPING:
         return []
     waiters = attached(state, resident) if resident.lifecycle is Lifecycle.LOADING else []
-    resident.free_before = state.free_bytes(resident.pool_id)
+    resident.room_before = state.room_bytes(resident.pool_id)
     _remove(state, resident, event.now)
     return [reject(state, waiter, error) for waiter in waiters]
 
@@ -153,7 +153,7 @@ def _remove(state: State, resident: Resident, now: float) -> None:
         name=resident.order.name,
         pool_id=resident.pool_id,
         expected_bytes=resident.held_bytes,
-        free_before=resident.free_before,
+        room_before=resident.room_before,
         until=now + RETURN_SECONDS,
     )
     state.returning.append(entry)
@@ -181,10 +181,8 @@ def _remember_figures(state: State, event: events.MemoryChanged) -> list[Action]
 def _update_returning(state: State, now: float) -> None:
     """What is back is free memory like any other; what is not back in time is not ours to wait for."""
     for entry in state.returning:
-        entry.back_bytes = max(0, state.free_bytes(entry.pool_id) - entry.free_before)
-    state.returning = [
-        entry for entry in state.returning if entry.back_bytes < entry.expected_bytes and now < entry.until
-    ]
+        entry.missing_bytes = min(entry.expected_bytes, entry.room_before - state.room_bytes(entry.pool_id))
+    state.returning = [entry for entry in state.returning if entry.missing_bytes > 0 and now < entry.until]
 
 
 def _shut_down(state: State) -> list[Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ class _Runner:
     tasks: tuple[asyncio.Task[str], asyncio.Task[None]] | None = None
     """Its life, which can be cut short, and its end, which cannot."""
     is_stop_asked: bool = False
+    is_end_told: bool = False
 
 
 class Runners:
@@ -61,16 +62,21 @@ class Runners:
         runner.tasks = (life, end)
 
     def stop(self, action: StopRunner) -> None:
-        """End a runner, loading or not; Stopped is posted when it is gone, also if it was gone already."""
-        runner = self._runners.get(action.generation)
-        if runner is None or runner.tasks is None:
-            self._post(events.Stopped(self._clock(), action.key, action.generation))
-            return
+        """End a runner, loading or not; Stopped is posted when it is gone, also if it has just ended by itself."""
+        runner = self._runners[action.generation]
         runner.is_stop_asked = True
-        runner.tasks[0].cancel()
+        if runner.is_end_told:
+            self._post(events.Stopped(self._clock(), action.key, action.generation))
+        elif runner.tasks:
+            runner.tasks[0].cancel()
+
+    def forget_all_but(self, generations: Collection[int]) -> None:
+        """Let go of runners whose end was not only told but also heard."""
+        for generation in self._runners.keys() - set(generations):
+            del self._runners[generation]
 
     def server(self, generation: int) -> ModelServer:
-        """The server of a runner that was reported as ready and not as gone."""
+        """The server of a runner that became ready; it may have ended since, and then says so to whoever uses it."""
         server = self._runners[generation].server
         assert server is not None, "a runner is ready only with a server"
         return server
@@ -109,7 +115,7 @@ class Runners:
             (failure,) = await asyncio.gather(runner.server.close(), return_exceptions=True)
             if failure:
                 log.error("event=close_failed model=%s", runner.action.order.name, exc_info=failure)
-        del self._runners[runner.action.generation]
+        runner.is_end_told = True
         self._post(self._outcome(runner, life))
 
     def _outcome(self, runner: _Runner, life: asyncio.Task[str]) -> Event:

@@ -144,6 +144,7 @@ class Scheduler:
         todo += handle(self._state, event)
         for action in todo:
             self._perform(action)
+        self._runners.forget_all_but([resident.generation for resident in self._state.residents.values()])
 
     def _supply(self) -> Supply:
         try:

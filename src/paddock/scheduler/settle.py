@@ -4,7 +4,7 @@ Rules of fairness:
 - Within a model, first come first served. A request that needs other options than its runner has waits until those
   before it are through; those behind it wait for the runner that it gets.
 - Between models, what fits now runs now. Each such step that goes past a model's longest waiter counts, be it a load or
-  a lease on a runner that is in its way; after `MAX_OVERTAKEN` of them that waiter goes first: nothing that came later
+  a lease on a runner that is in its way; after `max_overtaken` of them that waiter goes first: nothing that came later
   is loaded before it, and the runners in its way get no new leases until it has its place.
 """
 
@@ -20,7 +20,6 @@ from paddock.scheduler.actions import Action, ArmTimer, Postpone
 from paddock.scheduler.state import Lifecycle, Resident, State, Waiter
 from paddock.scheduler.transitions import grant, reject, start, stop
 
-MAX_OVERTAKEN = 16
 UNWANTED_LOAD_SECONDS = 10.0
 """How long a load goes on after its last waiter has left."""
 RETURN_POLL_SECONDS = 0.25
@@ -31,10 +30,9 @@ def settle(state: State, now: float) -> list[Action]:
     """Do all that can be done now. What is left waits for an event that is sure to come, or for the timer."""
     actions: list[Action] = []
     while not state.is_closing:
-        blocked = [waiter.blocked_by for waiter in state.heads()]
         steps = [*_grants(state, now), *_reloads(state, now), *_expiries(state, now), *_admissions(state, now)]
         actions += steps
-        if not steps and blocked == [waiter.blocked_by for waiter in state.heads()]:
+        if not steps:
             break
     return actions + _timer(state, now)
 
@@ -44,12 +42,13 @@ def is_held_back(state: State, waiter: Waiter) -> bool:
     resident = state.residents.get(waiter.key)
     if resident and waiter.sequence < resident.ready_sequence:
         return False
-    first = next((head for head in state.cold_heads() if _goes_first(head)), None)
+    first = _starving(state)
     return first is not None and waiter.key in first.blocked_by and waiter.sequence > first.sequence
 
 
-def _goes_first(waiter: Waiter) -> bool:
-    return waiter.overtaken >= MAX_OVERTAKEN
+def _starving(state: State) -> Waiter | None:
+    """Who goes first now: of those that were overtaken enough, the one that waits longest."""
+    return next((head for head in state.cold_heads() if head.overtaken >= state.policy.max_overtaken), None)
 
 
 def _grants(state: State, now: float) -> Iterator[Action]:
@@ -111,14 +110,15 @@ def _earlier(since: float | None, now: float) -> float:
 def _admissions(state: State, now: float) -> Iterator[Action]:
     """Offer what memory there is to the models without a runner, the longest waiting first."""
     for waiter in state.cold_heads():
+        first = _starving(state)
+        if first and first.sequence < waiter.sequence:
+            break
         verdict = decide(waiter.order.ask, state.supply, state.holdings(now), state.policy.max_loaded_models)
         yield from _admit(state, waiter, verdict, now)
-        if _goes_first(waiter) and not isinstance(verdict, fit.Fits | fit.NeverFits):
-            break
 
 
 def _admit(state: State, waiter: Waiter, verdict: fit.Verdict, now: float) -> Iterator[Action]:
-    waiter.blocked_by = verdict.until if isinstance(verdict, fit.MustWait) else frozenset()
+    before, waiter.postponed = waiter.postponed, verdict if isinstance(verdict, fit.MustWait) else None
     match verdict:
         case fit.Fits(pool_id):
             yield start(state, waiter, pool_id, now)
@@ -127,8 +127,7 @@ def _admit(state: State, waiter: Waiter, verdict: fit.Verdict, now: float) -> It
             for key in victims:
                 yield stop(state, state.residents[key], f"{waiter.order.name} needs its memory or its place")
         case fit.MustWait(why):
-            if why != waiter.postponed_why:
-                waiter.postponed_why = why
+            if verdict != before:  # whoever it no longer waits for may go on: another round
                 yield Postpone(waiter.id, waiter.key, why)
         case fit.NeverFits(why):
             yield reject(state, waiter, NeverFits(why))

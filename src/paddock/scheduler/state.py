@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from paddock.memory.fit import Holding, Standing, Supply
+from paddock.memory.fit import Holding, MustWait, Standing, Supply
 from paddock.scheduler.order import LoadOrder
 
 RETURN_SHARE = 0.75
@@ -42,6 +42,8 @@ class Policy:
     max_loaded_models: int = 0
     """0 leaves it to memory."""
     max_queue: int = 512
+    max_overtaken: int = 16
+    """How often others may be served at a waiter's expense before it goes first."""
 
 
 @dataclass
@@ -56,14 +58,18 @@ class Waiter:
     since: float
     overtaken: int = 0
     """Later requests for other models that were served at its expense."""
-    blocked_by: frozenset[str] = frozenset()
-    """Models that must come to rest before it can be loaded."""
-    postponed_why: str = ""
+    postponed: MustWait | None = None
+    """Why its model is not loaded yet, if that is for others to change."""
 
     @property
     def key(self) -> str:
         """The model that it waits for."""
         return self.order.key
+
+    @property
+    def blocked_by(self) -> frozenset[str]:
+        """Models that must come to rest before its own can be loaded."""
+        return self.postponed.until if self.postponed else frozenset()
 
 
 @dataclass
@@ -86,8 +92,8 @@ class Resident:
     """Requests before this one had come when it became ready: they are served whoever else waits."""
     unwanted_since: float | None = None
     """Since when it loads for nobody."""
-    free_before: int = 0
-    """The pool's free memory when its end began."""
+    room_before: int = 0
+    """The room for models in its pool when its end began."""
 
     def move(self, to: Lifecycle) -> None:
         """Enter the next state of life."""
@@ -141,20 +147,19 @@ class Returning:
     name: str
     pool_id: str
     expected_bytes: int
-    free_before: int
+    room_before: int
     until: float
-    back_bytes: int = 0
+    missing_bytes: int = 0
 
     def holding(self) -> Holding:
         """What is still missing, as the fit decision takes it."""
-        missing_bytes = self.expected_bytes - self.back_bytes
-        is_mostly_back = self.back_bytes >= RETURN_SHARE * self.expected_bytes
+        is_mostly_back = self.missing_bytes <= (1 - RETURN_SHARE) * self.expected_bytes
         return Holding(
             key=f"{self.name} (stopped)",
             pool_id=self.pool_id,
             standing=Standing.RETURNED if is_mostly_back else Standing.RETURNING,
-            promised_bytes=missing_bytes,
-            held_bytes=missing_bytes,
+            promised_bytes=self.missing_bytes,
+            held_bytes=self.missing_bytes,
         )
 
 
@@ -192,10 +197,14 @@ class State:
         residents = [resident.holding(now) for resident in self.residents.values()]
         return residents + [entry.holding() for entry in self.returning]
 
-    def free_bytes(self, pool_id: str) -> int:
-        """What the system last said to be free in a pool; 0 in one that is no more."""
+    def room_bytes(self, pool_id: str) -> int:
+        """What models have and can have of a pool: its free memory and what they hold of it.
+
+        It changes only with what others use, and for as long as the memory of a runner that is gone is not back.
+        """
         pool = self.supply.pool(pool_id)
-        return pool.free_bytes if pool else 0
+        held_bytes = sum(resident.held_bytes for resident in self.residents.values() if resident.pool_id == pool_id)
+        return (pool.free_bytes if pool else 0) + held_bytes
 
     def resident(self, key: str, generation: int) -> Resident | None:
         """The runner of that model and generation, unless it is gone."""

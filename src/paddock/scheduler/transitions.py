@@ -64,5 +64,5 @@ def start(state: State, waiter: Waiter, pool_id: str, now: float) -> StartRunner
 def stop(state: State, resident: Resident, why: str) -> StopRunner:
     """End a runner. It is never revived: whoever wants it from here on waits for its end and a new load."""
     resident.move(Lifecycle.STOPPING)
-    resident.free_before = state.free_bytes(resident.pool_id)
+    resident.room_before = state.room_bytes(resident.pool_id)
     return StopRunner(resident.key, resident.generation, why)
