@@ -8,7 +8,7 @@ EXTRA = $(if $(BACKEND),[$(BACKEND)])
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean
+.PHONY: help run test lint check format bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,12 +30,13 @@ run: $(VENV)/run.stamp ## start a server, ask the demo model something through i
 test: $(VENV)/dev.stamp ## every quick test
 	$(RUN)/python -m pytest -m 'not slow'
 
-check: $(VENV)/dev.stamp ## format, lint, types, repetition and tests: what proves a change
+lint: $(VENV)/dev.stamp ## format, lint, types and repetition
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/pylint src bench training tests
-	$(RUN)/python -m pytest -m 'not slow'
+
+check: lint test ## what proves a change
 
 format: $(VENV)/dev.stamp ## put the code into shape
 	$(RUN)/ruff format .
