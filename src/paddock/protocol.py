@@ -3,12 +3,14 @@
 The two are separate programs that share only this file and `errors.py`. A runner speaks HTTP/1.1 on a Unix socket:
 
     GET  /health        -> Health
+    POST /load          LoadRequest       -> Health (a runner without a model only)
     POST /completion    CompletionRequest -> NDJSON of Frame
     POST /chat          ChatRequest       -> NDJSON of Frame
     POST /template      ChatRequest       -> TemplateReply
     POST /tokenize      TokenizeRequest   -> TokenizeReply
     POST /detokenize    DetokenizeRequest -> DetokenizeReply
     POST /embedding     EmbeddingRequest  -> EmbeddingReply
+    POST /shrink        ShrinkRequest     -> ShrinkReply
 
 A stream of frames ends in exactly one Done or Failed; nothing follows it. Errors before the first frame come as a
 non-200 status with one Failed as the body. Closing the connection cancels the request within one engine step.
@@ -89,6 +91,12 @@ class ChatRequest(Message, frozen=True):
     return_context: bool = False
 
 
+class LoadRequest(Message, frozen=True):
+    """Become the runner of a model. The arguments are those that its command line would have had."""
+
+    arguments: tuple[str, ...]
+
+
 class TokenizeRequest(Message, frozen=True):
     text: str
     add_special_tokens: bool = False
@@ -102,6 +110,13 @@ class EmbeddingRequest(Message, frozen=True):
     inputs: tuple[str, ...]
     truncate: bool = True
     dimensions: int | None = None
+
+
+class ShrinkRequest(Message, frozen=True):
+    """Give back memory that is kept only to be faster: spare buffers of the allocator, prefixes of earlier prompts."""
+
+    keep_bytes: int = 0
+    """So much may stay."""
 
 
 # ---- what the runner answers ----------------------------------------------------------------------------------------
@@ -124,6 +139,11 @@ class EmbeddingReply(Message, frozen=True):
 
     embeddings: tuple[tuple[float, ...], ...]
     prompt_tokens: int
+
+
+class ShrinkReply(Message, frozen=True):
+    freed_bytes: int
+    """As the allocator counts it."""
 
 
 class Text(Message, frozen=True, tag="text"):
@@ -171,6 +191,19 @@ class RunnerState(enum.StrEnum):
     """The load failed; `Health.failure` says why, and the process ends soon after."""
 
 
+class Activity(enum.StrEnum):
+    """What the work loop is doing."""
+
+    IDLE = "idle"
+    LOAD = "load"
+    PROMPT = "prompt"
+    """A step that may read a chunk of a prompt."""
+    DECODE = "decode"
+    """A step that makes a token for each sequence."""
+    IMAGE = "image"
+    """A step of a picture."""
+
+
 class MemoryTerms(Message, frozen=True):
     """What the runner measures of itself, in bytes."""
 
@@ -180,8 +213,34 @@ class MemoryTerms(Message, frozen=True):
     cache_bytes: int = 0
     """Held by MLX's allocator for reuse."""
     peak_bytes: int = 0
+    """Most that arrays ever held."""
     resident_bytes: int = 0
     """The process's resident set."""
+    private_bytes: int = 0
+    """The part of it that this process alone holds: no files, nothing shared. On the CPU it has the arrays in it."""
+    private_peak_bytes: int = 0
+    """Its high-water mark."""
+    runtime_bytes: int = 0
+    """What was private beside the arrays when the load was over; 0 with an accelerator, where it cannot be told."""
+    load_peak_bytes: int = 0
+    """`private_peak_bytes` when the load was over, with an accelerator `peak_bytes`."""
+    prefill_peak_bytes: int = 0
+    """Most that arrays held while the last prompt was read."""
+    request_peak_bytes: int = 0
+    """Most that arrays held since the engine last began to work."""
+    longest_tokens: int = 0
+    """Most tokens that one sequence has had."""
+    most_sequences: int = 0
+    """Most sequences that were at work at once."""
+    most_tokens: int = 0
+    """Most tokens that all sequences at work had together."""
+    is_on_accelerator: bool = False
+    """Whether arrays live in an accelerator's memory."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The peak of what counts where the model lives: of its arrays, or on the CPU of the whole process."""
+        return self.peak_bytes if self.is_on_accelerator else self.private_peak_bytes
 
 
 class Health(Message, frozen=True):
@@ -199,8 +258,14 @@ class Health(Message, frozen=True):
     tokens: int = 0
     """Tokens generated since the start."""
     active_requests: int = 0
+    """Requests that still wait for something that this process must do."""
     idle_seconds: float = 0.0
     """Since the work loop last moved."""
+    beats: int = 0
+    """Moves of whatever does the work: steps of the engine, commands of the loop, requests made ready for it."""
+    activity: Activity = Activity.IDLE
+    lease_seconds: float = 0.0
+    """Longest time that what it is doing now may take until the next beat; 0 where there is no such promise."""
     failure: Failed | None = None
 
 

@@ -17,11 +17,13 @@ class ScriptedEngine:
     """Each step waits for `allow` and then gives every request one letter, or ends it after `length` of them."""
 
     context_length = 64
+    overdue = ""
 
     def __init__(self, length: int = 1_000_000, load: Callable[[Report], None] = lambda _report: None) -> None:
         self.length = length
         self.tokens_generated = 0
         self.steps = 0
+        self.kept_bytes = -1
         self.active: dict[int, int] = {}
         self.errors: deque[BaseException] = deque()
         self.prepare_errors: deque[BaseException] = deque()
@@ -73,6 +75,10 @@ class ScriptedEngine:
 
     def cancel(self, request_id: int) -> None:
         self.active.pop(request_id, None)
+
+    def shrink(self, keep_bytes: int) -> int:
+        self.kept_bytes = keep_bytes
+        return 11
 
     def memory(self) -> MemoryTerms:
         return MemoryTerms(active_bytes=7)

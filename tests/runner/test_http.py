@@ -286,3 +286,18 @@ async def test_draining_ends_what_runs_and_refuses_what_comes(surface):
     status, body = await surface.post("/completion", REQUEST)
     assert (status, protocol.decode(body, Failed).code) == (503, "server_closing")
     assert (await surface.health()).state is RunnerState.DRAINING
+
+
+async def test_caches_shrink_between_two_steps_of_a_request(surface):
+    answering = asyncio.create_task(surface.frames())
+    await until(lambda: surface.engine.active)
+    shrinking = asyncio.create_task(surface.post("/shrink", protocol.ShrinkRequest(keep_bytes=5)))
+    surface.engine.length = 3
+    surface.engine.allow(10)
+
+    status, body = await shrinking
+
+    assert status == 200
+    assert protocol.decode(body, protocol.ShrinkReply).freed_bytes == 11
+    assert surface.engine.kept_bytes == 5
+    assert isinstance((await answering)[-1], Done)

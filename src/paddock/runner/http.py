@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -33,26 +33,37 @@ _STATUSES: tuple[tuple[type[PaddockError], int], ...] = (
 )
 
 
-def make_app(service: RunnerService) -> web.Application:
-    """The application that serves one runner."""
-    surface = _Surface(service)
+def make_app(service: RunnerService, begin: Callable[[Sequence[str]], None] | None = None) -> web.Application:
+    """The application that serves one runner. `begin` gives a model to one that has none, from the arguments that its
+    command line would have had; PaddockError if they make no sense."""
+    surface = _Surface(service, begin)
     # Bodies come from our own server, which has its own limit.
     app = web.Application(client_max_size=0, middlewares=[_errors_as_json])
     app.router.add_get("/health", surface.health)
+    app.router.add_post("/load", surface.load)
     app.router.add_post("/completion", surface.completion)
     app.router.add_post("/chat", surface.chat)
     app.router.add_post("/template", surface.template)
     app.router.add_post("/tokenize", surface.tokenize)
     app.router.add_post("/detokenize", surface.detokenize)
     app.router.add_post("/embedding", surface.embedding)
+    app.router.add_post("/shrink", surface.shrink)
     return app
 
 
 class _Surface:
-    def __init__(self, service: RunnerService) -> None:
+    def __init__(self, service: RunnerService, begin: Callable[[Sequence[str]], None] | None) -> None:
         self._service = service
+        self._begin = begin
 
     async def health(self, _request: web.Request) -> web.Response:
+        return _reply(self._service.health())
+
+    async def load(self, request: web.Request) -> web.Response:
+        message = await _read(request, protocol.LoadRequest)
+        if self._begin is None or self._service.has_model:
+            raise ProtocolError("This runner has a model already.")
+        self._begin(message.arguments)
         return _reply(self._service.health())
 
     async def completion(self, request: web.Request) -> web.StreamResponse:
@@ -77,6 +88,10 @@ class _Surface:
 
     async def embedding(self, _request: web.Request) -> web.Response:
         raise Unsupported("This model generates text and cannot make embeddings.")
+
+    async def shrink(self, request: web.Request) -> web.Response:
+        message = await _read(request, protocol.ShrinkRequest)
+        return _reply(protocol.ShrinkReply(freed_bytes=await self._service.shrink(message.keep_bytes)))
 
     async def _generate(self, request: web.Request, message: CompletionRequest | ChatRequest) -> web.StreamResponse:
         async with self._service.answer(message) as stream:

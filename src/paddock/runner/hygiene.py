@@ -12,9 +12,11 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,11 @@ EXIT_ORPHANED = 70
 """Exit status of a runner whose server is gone."""
 
 _PR_SET_PDEATHSIG = 1
+_OOM_SCORE = 500
+"""Halfway to the largest: the system ends runners before the server and before what the user works with."""
+_NETWORK_EVENTS = frozenset(
+    {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}
+)
 _CUDA_WHEELS = ("mlx-cuda-12", "mlx-cuda-13")
 
 
@@ -33,20 +40,58 @@ def prepare_environment(variables: MutableMapping[str, str], num_gpu: int) -> No
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        # One processor is left to everything else: threads that wait for one another stall where others work too.
+        "OPENBLAS_NUM_THREADS": str(max(1, usable_cpus() - 1)),
     }
-    if sys.platform == "linux" and (num_gpu == 0 or not _has_cuda_wheel()):
+    if sys.platform == "linux" and (num_gpu == 0 or not has_cuda_wheel()):
         # On the CPU MLX compiles kernels by calling g++ at run time, into a cache without a lock, for no gain.
         defaults["MLX_DISABLE_COMPILE"] = "1"
     for name, value in defaults.items():
         variables.setdefault(name, value)
 
 
-def _has_cuda_wheel() -> bool:
+def has_cuda_wheel() -> bool:
+    """Whether MLX's libraries for NVIDIA GPUs are installed."""
     for wheel in _CUDA_WHEELS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             importlib.metadata.distribution(wheel)
             return True
     return False
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use: by its affinity, and by what its control group allows it."""
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # there is no such file, or it says "max"
+        return allowed
+
+
+def stay_small_in_death() -> None:
+    """Write no core dump, which would hold prompts and take minutes; and where memory ends, be the first to go."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def stay_off_the_network() -> None:
+    """Refuse connections to anything but Unix sockets, whichever library tries. It cannot be taken back.
+
+    This stops Python code only, which is enough for what it is for: no library asks a hub behind our back.
+    """
+    sys.addaudithook(_refuse_network)
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in _NETWORK_EVENTS:
+        return
+    # A look-up of a name comes without a socket.
+    if event.startswith("socket.get") or arguments[0].family != socket.AF_UNIX:
+        raise PermissionError("a runner does not use the network")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from paddock.errors import LoadFailed, PaddockError, UnsupportedModel
-from paddock.protocol import Done, Failed, Frame, MemoryTerms
+from paddock.protocol import Activity, Done, Failed, Frame, MemoryTerms
 from paddock.runner.engines.base import Engine, Prompt, RequestId
 from paddock.runner.failures import as_failed, as_paddock_error
 
@@ -22,6 +22,15 @@ logger = logging.getLogger(__name__)
 
 _SAMPLE_SECONDS = 0.25
 """How often memory is measured while there is work."""
+
+LEASE_SECONDS = {
+    Activity.IDLE: 0.0,
+    Activity.LOAD: 0.0,  # progress of a load has a deadline of its own
+    Activity.PROMPT: 60.0,
+    Activity.DECODE: 30.0,
+    Activity.IMAGE: 120.0,
+}
+"""How long one step may take, by what it does; 0 promises nothing. A server kills what goes on for longer."""
 
 Frames = list[tuple[RequestId, Frame]]
 
@@ -50,6 +59,9 @@ class Pulse:
 
     steps: int = 0
     tokens: int = 0
+    beats: int = 0
+    """Steps and commands, begun or done."""
+    activity: Activity = Activity.IDLE
     moved_at: float = 0.0
     """Monotonic clock, seconds."""
     memory: MemoryTerms = field(default_factory=MemoryTerms)
@@ -83,6 +95,15 @@ class WorkLoop:
         """Stop working on a request before the next step."""
         self._commands.put(lambda engine: self._cancel(engine, request_id))
 
+    def shrink(self, keep_bytes: int, tell: Callable[[int], None]) -> None:
+        """Have the engine give back all but so much of its caches before its next step, and tell what it freed."""
+        self._commands.put(lambda engine: self._shrink(engine, keep_bytes, tell))
+
+    def _shrink(self, engine: Engine, keep_bytes: int, tell: Callable[[int], None]) -> None:
+        freed_bytes = engine.shrink(keep_bytes)
+        self._sample(engine)
+        tell(freed_bytes)
+
     def _submit(self, engine: Engine, request_id: RequestId, prompt: Prompt) -> None:
         self._active.add(request_id)
         engine.submit(request_id, prompt)
@@ -92,6 +113,7 @@ class WorkLoop:
         engine.cancel(request_id)
 
     def _run(self) -> None:
+        self._do(Activity.LOAD)
         engine = self._load()
         while engine is not None:
             self._take_commands(engine, wait=not engine.has_work)
@@ -116,6 +138,7 @@ class WorkLoop:
 
     def _take_commands(self, engine: Engine, *, wait: bool) -> None:
         if wait:
+            self._do(Activity.IDLE)
             self._apply(engine, self._commands.get())
         while True:
             try:
@@ -134,6 +157,8 @@ class WorkLoop:
             self._sample(engine)
 
     def _step(self, engine: Engine) -> None:
+        # An engine that does not say what its step is gets the longest lease of a text model's.
+        self._do(getattr(engine, "activity", Activity.PROMPT))
         try:
             frames = engine.step()
         except BaseException as error:  # noqa: BLE001 -- nor must one step, and a native panic is no Exception
@@ -159,8 +184,14 @@ class WorkLoop:
             pulse,
             steps=pulse.steps if steps is None else steps,
             tokens=pulse.tokens if tokens is None else tokens,
+            beats=pulse.beats + 1,
             moved_at=time.monotonic(),
         )
+
+    def _do(self, activity: Activity) -> None:
+        """Write down what comes now."""
+        if activity is not self._pulse.activity:
+            self._pulse = replace(self._pulse, activity=activity)
 
     def _sample(self, engine: Engine) -> None:
         self._sampled_at = time.monotonic()

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from paddock.errors import Busy, ServerClosing, from_code
+from paddock.errors import Busy, DamagedModel, ServerClosing, from_code
 from paddock.protocol import (
     ChatRequest,
     CompletionRequest,
@@ -27,11 +27,14 @@ from paddock.protocol import (
 )
 from paddock.runner.engines.base import Engine, RequestId
 from paddock.runner.failures import as_failed
-from paddock.runner.loop import Frames, WorkLoop, guarded
+from paddock.runner.loop import LEASE_SECONDS, Frames, WorkLoop, guarded
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+_WATCH_SECONDS = 0.25
+"""How often work that is being prepared is looked at."""
 
 _NEXT_STATES: dict[RunnerState, frozenset[RunnerState]] = {
     RunnerState.STARTING: frozenset({RunnerState.LOADING, RunnerState.FAILED, RunnerState.DRAINING}),
@@ -49,6 +52,11 @@ class AnswerStream:
         self._pending: list[Frame] = []
         self._changed = asyncio.Event()
         self._ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of it is there; who reads it may be slow."""
+        return self._ended
 
     def put(self, frame: Frame) -> None:
         """Append a frame; what comes after the end is dropped."""
@@ -78,9 +86,18 @@ class RunnerService:
         self._engine: Engine | None = None
         self._state = RunnerState.STARTING
         self._progress = 0.0
+        self._preparing_count = 0
+        self._prepared_count = 0
         self._busy_since = time.monotonic()
         self.failure: Failed | None = None
         self.load_ended = asyncio.Event()
+        self.given_up = asyncio.Event()
+        """Set once the process is of no more use: a new one must take its place."""
+
+    @property
+    def has_model(self) -> bool:
+        """Whether one is loaded, is being loaded, or could not be."""
+        return self._state is not RunnerState.STARTING
 
     def start(self) -> None:
         """Begin to load."""
@@ -145,7 +162,10 @@ class RunnerService:
             memory=pulse.memory,
             steps=pulse.steps,
             tokens=pulse.tokens,
-            active_requests=len(self._streams),
+            active_requests=self._preparing_count + sum(not stream.has_ended for stream in self._streams.values()),
+            beats=pulse.beats + self._prepared_count,
+            activity=pulse.activity,
+            lease_seconds=LEASE_SECONDS[pulse.activity],
             # A loop that had nothing to do was not idle when work came: count from then.
             idle_seconds=max(0.0, time.monotonic() - max(pulse.moved_at, self._busy_since)),
             failure=self.failure,
@@ -154,7 +174,27 @@ class RunnerService:
     async def call(self, function: Callable[[Engine], Result]) -> Result:
         """Run something that needs the engine's tokenizer, off the event loop and off the engine's thread."""
         engine = self._ready_engine()
-        return await self._events.run_in_executor(self._preparing, lambda: guarded(lambda: function(engine)))
+        self._preparing_count += 1
+        try:
+            work = self._events.run_in_executor(self._preparing, lambda: guarded(lambda: function(engine)))
+            return await self._unless_overdue(engine, work)
+        finally:
+            self._preparing_count -= 1
+            self._prepared_count += 1
+
+    async def _unless_overdue(self, engine: Engine, work: asyncio.Future[Result]) -> Result:
+        """What work gives; but once it takes longer than it may it is given up, and the process with it: native code
+        cannot be interrupted, and nothing else could be prepared while it goes on."""
+        try:
+            while not (await asyncio.wait((work,), timeout=_WATCH_SECONDS))[0]:
+                if problem := engine.overdue:
+                    logger.error("%s This runner ends, because such work cannot be interrupted.", problem)
+                    self.given_up.set()
+                    raise DamagedModel(problem)
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+        return work.result()
 
     @contextlib.asynccontextmanager
     async def answer(self, request: CompletionRequest | ChatRequest) -> AsyncIterator[AnswerStream]:
@@ -171,6 +211,13 @@ class RunnerService:
         finally:
             del self._streams[request_id]
             self._work.cancel(request_id)
+
+    async def shrink(self, keep_bytes: int) -> int:
+        """Have the engine give back all but so much of its caches; returns the bytes that became free."""
+        self._ready_engine()
+        freed: asyncio.Future[int] = self._events.create_future()
+        self._work.shrink(keep_bytes, lambda freed_bytes: self._tell(_answer, (freed, freed_bytes)))
+        return await freed
 
     def drain(self) -> None:
         """Take no more requests and end the active ones at once. Idempotent."""
@@ -190,6 +237,12 @@ class RunnerService:
         if self._engine is None:
             raise Busy("The model is still loading: try again in a moment.")
         return self._engine
+
+
+def _answer(news: tuple[asyncio.Future[int], int]) -> None:
+    future, value = news
+    if not future.done():
+        future.set_result(value)
 
 
 def _closing() -> ServerClosing:

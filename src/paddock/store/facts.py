@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from paddock.errors import InvalidModelFiles
-from paddock.store.model_config import CONFIG_FILE, check_config, read_config, sizes, text_part
-from paddock.store.safetensors_header import Tensor, read_header
+from paddock.store.layers import Layers, read_layers
+from paddock.vetting.model_config import CONFIG_FILE, check_config, read_config, sizes, text_part
+from paddock.vetting.safetensors_header import Tensor, read_header
 
 IMAGE_INDEX_FILE = "model_index.json"
 _SENTENCE_FILES = {"modules.json", "config_sentence_transformers.json"}
@@ -35,6 +37,7 @@ class ModelFacts:
     """In tokens; 0 where the model does not say."""
     embedding_length: int
     weights_bytes: int
+    """As stored, without what the engine leaves out."""
     capabilities: tuple[str, ...]
     format: str = "safetensors"
     block_count: int = 0
@@ -42,6 +45,12 @@ class ModelFacts:
     head_count_kv: int = 0
     """Heads of keys and values in a layer."""
     head_dim: int = 0
+    layers: Layers | None = None
+    """What each layer of a text model keeps and computes; None where its config does not say."""
+    float32_bytes: int = 0
+    """Of the weights that the engine keeps, once all that is floating is float32."""
+    largest_tensor_bytes: int = 0
+    """As stored; the experts of one layer, which the engine stacks, count as one."""
 
 
 def read_facts(files: Mapping[str, Path]) -> ModelFacts:
@@ -49,6 +58,7 @@ def read_facts(files: Mapping[str, Path]) -> ModelFacts:
     engine = recognise_engine(files)
     config = {} if engine == "image" else _checked_config(files)
     found = list(_all_tensors(files))
+    kept = [tensor for tensor in found if engine != "text" or not _LEFT_OUT.search(tensor.name)]
     count = _parameter_count(found, config)
     family = str(text_part(config).get("model_type") or config.get("model_type") or engine)
     return ModelFacts(
@@ -60,11 +70,14 @@ def read_facts(files: Mapping[str, Path]) -> ModelFacts:
         quantization_level=_quantization_level(found, config),
         context_length=sizes(config).get("context_length", 0),
         embedding_length=sizes(config).get("embedding_length", 0),
-        weights_bytes=sum(tensor.size_bytes for tensor in found),
+        weights_bytes=sum(tensor.size_bytes for tensor in kept),
         capabilities=({"text": "completion"}.get(engine, engine),),
         block_count=sizes(config).get("block_count", 0),
         head_count_kv=_head_count_kv(config),
         head_dim=_head_dim(config),
+        layers=read_layers(config) if engine == "text" else None,
+        float32_bytes=sum(map(_float32_bytes, kept)),
+        largest_tensor_bytes=_largest_bytes(kept),
     )
 
 
@@ -128,6 +141,22 @@ def _all_tensors(files: Mapping[str, Path]) -> Iterable[Tensor]:
     for name, path in files.items():
         if name.endswith(".safetensors"):
             yield from read_header(path, name)
+
+
+_LEFT_OUT = re.compile(r"(?:^|\.)(?:vision_\w+|visual|audio_\w+|multi_modal_projector|mtp)\.")
+"""Parts of other senses, and of guessing ahead, which mlx-lm's text models do not load."""
+_EXPERT = re.compile(r"\.experts\.\d+\.")
+
+
+def _float32_bytes(tensor: Tensor) -> int:
+    return tensor.size_bytes * 2 if tensor.dtype in ("F16", "BF16") else tensor.size_bytes
+
+
+def _largest_bytes(found: list[Tensor]) -> int:
+    sizes_bytes = Counter[str]()
+    for tensor in found:
+        sizes_bytes[_EXPERT.sub(".experts.", tensor.name)] += tensor.size_bytes
+    return max(sizes_bytes.values(), default=0)
 
 
 def _quantization(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,18 +9,16 @@ from pathlib import Path
 from paddock.errors import BadRequest, InvalidModelFiles, UnsupportedModel
 from paddock.store.facts import ModelFacts, read_facts, recognise_engine
 from paddock.store.manifest import JSON_TYPE, WEIGHTS_TYPE
-from paddock.store.model_config import CONFIG_FILE, read_config
-from paddock.store.safetensors_header import read_header
+from paddock.vetting.code import refuse_code_file
+from paddock.vetting.model_config import CONFIG_FILE, read_config
+from paddock.vetting.settings import check_settings
+from paddock.vetting.weights import check_parameters, check_weights, is_main_weights
 
-INDEX_FILE = "model.safetensors.index.json"
 MAX_FILES = 1_024
 MAX_TEXT_FILE_BYTES = 64 * 1024 * 1024
 """Most bytes of a file that is not weights; the largest tokenizers have about half of it."""
 
 _NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@=, -]{0,199}")
-_CODE = re.compile(
-    r"\.(py|pyc|so|dylib|dll|sh|bin|pt|pth|ckpt|pkl|pickle|joblib|npy|npz|gguf|ggml|h5|onnx|zip|tar|gz)$"
-)
 _TOKENIZERS = ({"tokenizer.json"}, {"tokenizer.model"}, {"spiece.model"}, {"vocab.json", "merges.txt"}, {"vocab.txt"})
 """Any one of these sets is enough for the runner's tokenizer library."""
 
@@ -31,8 +29,7 @@ def media_type_of(name: str) -> str:
     if len(parts) > 2 or not all(_NAME_PART.fullmatch(part) for part in parts):
         raise BadRequest("file path must be relative")
     lower = name.lower()
-    if _CODE.search(lower):
-        raise InvalidModelFiles(f"The file {name} may hold code or another format: only safetensors files are taken.")
+    refuse_code_file(name)
     if lower.endswith(".safetensors"):
         return WEIGHTS_TYPE
     if lower.endswith((".json", ".jinja", ".txt", ".model", ".tiktoken")):
@@ -46,7 +43,7 @@ def is_model_file(name: str) -> bool:
         media_type = media_type_of(name)
     except BadRequest:
         return False
-    return media_type != WEIGHTS_TYPE or _is_main_weights(name)
+    return media_type != WEIGHTS_TYPE or is_main_weights(name)
 
 
 def check_files(files: Mapping[str, Path]) -> ModelFacts:
@@ -60,8 +57,9 @@ def check_files(files: Mapping[str, Path]) -> ModelFacts:
     for name, path in files.items():
         if media_type_of(name) != WEIGHTS_TYPE and path.stat().st_size > MAX_TEXT_FILE_BYTES:
             raise InvalidModelFiles(f"The file {name} is larger than {MAX_TEXT_FILE_BYTES} bytes.")
+    check_settings(files)
     facts = read_facts(files)
-    _check_weights(files)
+    check_parameters(read_config(files[CONFIG_FILE]), check_weights(files))
     if not any(needed <= files.keys() for needed in _TOKENIZERS) and not _has_tiktoken(files):
         raise InvalidModelFiles("There is no tokenizer among the model's files: tokenizer.json is missing.")
     return facts
@@ -77,40 +75,5 @@ def _check_names(files: Iterable[str]) -> None:
         raise InvalidModelFiles("There is no config.json among the model's files.")
 
 
-def _is_main_weights(name: str) -> bool:
-    """The engine loads `model*.safetensors` and nothing else."""
-    return name.startswith("model") and "/" not in name and name.endswith(".safetensors")
-
-
 def _has_tiktoken(files: Iterable[str]) -> bool:
     return any(name.endswith(".tiktoken") for name in files)
-
-
-def _check_weights(files: Mapping[str, Path]) -> None:
-    weights = [name for name in files if name.lower().endswith(".safetensors")]
-    if not weights and INDEX_FILE not in files:
-        raise InvalidModelFiles("There are no weights among the model's files: model.safetensors is missing.")
-    for name in weights:
-        if not _is_main_weights(name):
-            raise InvalidModelFiles(
-                f"The file {name} is not a part of the model: weights are named model*.safetensors."
-            )
-    tensors_by_file = {name: {tensor.name for tensor in read_header(files[name], name)} for name in weights}
-    if sum(map(len, tensors_by_file.values())) != len(set().union(*tensors_by_file.values())):
-        raise InvalidModelFiles("Two of the safetensors files hold a tensor of the same name.")
-    if INDEX_FILE in files:
-        _check_index(files[INDEX_FILE], tensors_by_file)
-
-
-def _check_index(path: Path, tensors_by_file: Mapping[str, set[str]]) -> None:
-    """Every tensor of the index is in the file where it should be."""
-    weight_map = read_config(path, INDEX_FILE, MAX_TEXT_FILE_BYTES).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise InvalidModelFiles(f"The file {INDEX_FILE} has no weight_map.")
-    for tensor, file in weight_map.items():
-        if not isinstance(file, str) or not _is_main_weights(file) or not _NAME_PART.fullmatch(file):
-            raise InvalidModelFiles(f"The file {INDEX_FILE} names something that is no file of weights.")
-        if file not in tensors_by_file:
-            raise InvalidModelFiles(f"The file {file} is missing: {INDEX_FILE} names it.")
-        if tensor not in tensors_by_file[file]:
-            raise InvalidModelFiles(f"The file {file} lacks a tensor that {INDEX_FILE} says it has.")

@@ -6,6 +6,7 @@ import msgspec
 
 from paddock.errors import DamagedModel, UnsupportedModel
 from paddock.store.facts import ModelFacts, human_count
+from paddock.store.layers import Layers
 
 MAX_CONFIG_BLOB_BYTES = 1024 * 1024
 
@@ -32,6 +33,9 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     block_count: int = 0
     head_count_kv: int = 0
     head_dim: int = 0
+    layers: Layers | None = None
+    float32_bytes: int = 0
+    largest_tensor_bytes: int = 0
 
     @classmethod
     def of(cls, facts: ModelFacts, parent_model: str = "") -> StoredConfig:
@@ -54,6 +58,9 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             block_count=facts.block_count,
             head_count_kv=facts.head_count_kv,
             head_dim=facts.head_dim,
+            layers=facts.layers,
+            float32_bytes=facts.float32_bytes,
+            largest_tensor_bytes=facts.largest_tensor_bytes,
         )
 
     @classmethod
@@ -94,4 +101,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             block_count=self.block_count,
             head_count_kv=self.head_count_kv,
             head_dim=self.head_dim,
+            layers=self.layers,
+            float32_bytes=self.float32_bytes,
+            largest_tensor_bytes=self.largest_tensor_bytes,
         )

@@ -10,8 +10,7 @@ from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
 
 from paddock.errors import BadRequest, Unsupported
-
-MAX_TEMPLATE_BYTES = 256 * 1024
+from paddock.vetting.templates import MAX_TEMPLATE_BYTES
 
 _GO = re.compile(r"\{\{-?\s*(\.[A-Z]|\$|(if|with|range|define|block)\s|(end|else)\s*-?\}\}|else\s+if\s|/\*)")
 """What opens an action of Go's text/template and can open no Jinja expression."""

@@ -28,6 +28,8 @@ class EngineOptions:
     """Tokens of a prompt that one step reads."""
     num_gpu: int = -1
     """0 keeps the model off accelerators."""
+    memory_limit_bytes: int = 0
+    """What MLX may hold, its spare buffers included; 0 leaves it to MLX."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Prompt:
 class Engine(Protocol):
     """One loaded model.
 
-    `load`, `submit`, `step`, `cancel` and `memory` are called by the one thread that owns MLX, `prepare`, `render`,
-    `tokenize` and `detokenize` by one other thread: these four must not touch MLX. Errors are those of `errors.py`.
+    `load`, `submit`, `step`, `cancel`, `memory` and `shrink` are called by the one thread that owns MLX, `prepare`,
+    `render`, `tokenize` and `detokenize` by one other thread: these four must not touch MLX. Errors are those of
+    `errors.py`.
     """
 
     @property
@@ -59,6 +62,11 @@ class Engine(Protocol):
     @property
     def tokens_generated(self) -> int:
         """Tokens generated since the start."""
+
+    @property
+    def overdue(self) -> str:
+        """What of `prepare`, `tokenize` and so on takes longer than it may, as a sentence; empty if nothing does. Any
+        thread may ask."""
 
     def load(self, report: Report) -> None:
         """Read the model. DamagedModel, UnsupportedModel or OutOfMemory."""
@@ -87,3 +95,6 @@ class Engine(Protocol):
 
     def memory(self) -> MemoryTerms:
         """What is held now."""
+
+    def shrink(self, keep_bytes: int) -> int:
+        """Give back all but so much of what is kept only to be faster; returns the bytes that became free."""

@@ -455,3 +455,26 @@ def test_on_the_cpu_half_precision_becomes_single_and_packed_weights_stay_packed
 def test_a_model_that_would_be_computed_wrongly_is_refused(tiny_model, tmp_path):
     with pytest.raises(UnsupportedModel, match="its answers would be wrong"):
         loaded(changed(tiny_model, tmp_path / "model", model_type="mamba2", n_groups=8))
+
+
+def test_no_library_wires_memory_down(engine):
+    from mlx_lm.generate import wired_limit
+    from mlx_lm.utils import maybe_set_recommended_wired_limit
+
+    with wired_limit(engine._model.model):
+        pass
+
+    assert maybe_set_recommended_wired_limit() in (None, 0)
+    assert mx.set_wired_limit(1) == 0
+
+
+def test_memory_is_bounded_by_what_the_server_gives(tiny_model):
+    before = mx.set_memory_limit(2**40), mx.set_cache_limit(2**40)
+    try:
+        loaded(tiny_model, memory_limit_bytes=2**30)
+
+        assert mx.set_memory_limit(2**40) == 2**30
+        assert mx.set_cache_limit(2**40) == 2**30 // 8
+    finally:
+        mx.set_memory_limit(before[0])
+        mx.set_cache_limit(before[1])

@@ -11,35 +11,62 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from paddock.errors import BadRequest, ContextTooLong
 from paddock.protocol import ChatMessage, ChatRequest
+from paddock.runner.engines.text.renderer import Renderer
 
 logger = logging.getLogger(__name__)
 
 
-def render(tokenizer: TokenizerWrapper, request: ChatRequest, messages: Sequence[ChatMessage]) -> str:
-    """The prompt of a conversation, up to where the answer begins. BadRequest if the template refuses it.
+class ChatTemplate:
+    """How the conversations of one model are written down."""
 
-    A model without a template gets the contents with blank lines between them.
-    """
-    if request.template is None and not tokenizer.has_chat_template:
-        return "\n\n".join(message.content for message in messages)
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": False}
-    # Thinking that was not asked for would come as part of the answer, so models that think by default are told not to.
-    options["enable_thinking"] = bool(request.think)
-    try:
-        if request.template is None:
-            return str(tokenizer.apply_chat_template(turns, **options))
-        own = tokenizer._tokenizer  # the wrapper may have a renderer in Python that knows no other template
-        return str(own.apply_chat_template(turns, chat_template=request.template, **options))
-    except jinja2.TemplateError as error:
-        raise BadRequest(f"The chat template refused this conversation: {_one_line(error)}.") from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError, ArithmeticError) as error:
-        logger.debug("the chat template failed", exc_info=error)
-        raise BadRequest("The chat template failed on this conversation: check its roles and contents.") from None
+    def __init__(self, tokenizer: TokenizerWrapper, renderer: Renderer, context_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._renderer = renderer
+        self._context_tokens = context_tokens
+        # A few architectures have a renderer in Python in place of a template: the library's own, not the model's.
+        self._is_code = tokenizer.has_chat_template and not isinstance(tokenizer.chat_template, str | dict)
+        self._is_code = self._is_code or tokenizer._chat_template is not None
 
+    def applies_to(self, request: ChatRequest) -> bool:
+        """Whether a template writes this conversation, special tokens and all."""
+        return request.template is not None or bool(self._tokenizer.has_chat_template)
 
-def _one_line(error: jinja2.TemplateError) -> str:
-    return " ".join((error.message or type(error).__name__).split()).rstrip(".")
+    def render(self, request: ChatRequest, messages: Sequence[ChatMessage]) -> str:
+        """The prompt of a conversation, up to where the answer begins. BadRequest if the template refuses it.
+
+        A model without a template gets the contents with blank lines between them.
+        """
+        if not self.applies_to(request):
+            return "\n\n".join(message.content for message in messages)
+        if not messages:
+            raise BadRequest("A conversation needs at least one message.")
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        # Thinking that was not asked for would come as part of the answer, so models that would are told not to.
+        options = {"add_generation_prompt": True, "enable_thinking": bool(request.think)}
+        if request.template is None and self._is_code:
+            return self._by_code(turns, options)
+        # What transformers gives to every template (its apply_chat_template), special tokens by name among it.
+        variables = {
+            **self._tokenizer.special_tokens_map,
+            "messages": turns,
+            "tools": None,
+            "documents": None,
+            **options,
+        }
+        return self._renderer.render(request.template or self._own_template(), variables, self._context_tokens)
+
+    def _own_template(self) -> str:
+        try:
+            return str(self._tokenizer._tokenizer.get_chat_template())
+        except ValueError:
+            raise BadRequest("This model has several chat templates and none is the default: give one.") from None
+
+    def _by_code(self, turns: list[dict[str, str]], options: dict[str, Any]) -> str:
+        try:
+            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, **options))
+        except (TypeError, ValueError, LookupError, AttributeError, jinja2.TemplateError) as error:
+            logger.debug("the chat template failed", exc_info=error)
+            raise BadRequest("The chat template failed on this conversation: check its roles and contents.") from None
 
 
 def fit(

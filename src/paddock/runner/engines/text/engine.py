@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Sequence as Items
 
 import mlx.core as mx
-import psutil
 
 from paddock.errors import BadRequest, DamagedModel
 from paddock.protocol import (
@@ -23,11 +22,18 @@ from paddock.protocol import (
 )
 from paddock.runner.engines.base import EngineOptions, Prompt, Report, RequestId
 from paddock.runner.engines.text import chat, sampling
+from paddock.runner.engines.text.encoding import Encoding
 from paddock.runner.engines.text.loading import LoadedModel, load
+from paddock.runner.engines.text.meter import Meter
+from paddock.runner.engines.text.renderer import Renderer
 from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
 from paddock.runner.failures import as_failed
+from paddock.runner.watch import Watch
 
 logger = logging.getLogger(__name__)
+
+_SPARE_SHARE = 8
+"""Of the memory limit, one part in so many may be spare buffers."""
 
 
 class TextEngine:
@@ -36,11 +42,15 @@ class TextEngine:
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._loaded: LoadedModel | None = None
+        self._watch = Watch()
+        self._renderer = Renderer()
+        self._encoding: Encoding | None = None
+        self._chat: chat.ChatTemplate | None = None
         self._context_length = 0
         self._waiting: deque[tuple[RequestId, Sequence]] = deque()
         self._active: deque[tuple[RequestId, Sequence]] = deque()
         self._tokens_generated = 0
-        self._process = psutil.Process()
+        self._meter = Meter()
 
     @property
     def context_length(self) -> int:
@@ -55,6 +65,10 @@ class TextEngine:
         return self._tokens_generated
 
     @property
+    def overdue(self) -> str:
+        return self._watch.overdue
+
+    @property
     def _model(self) -> LoadedModel:
         assert self._loaded is not None, "the engine is asked for something before it is loaded"
         return self._loaded
@@ -65,21 +79,28 @@ class TextEngine:
         if self._options.num_gpu == 0:
             mx.set_default_device(mx.cpu)
         _leave_wired_limit_alone()
+        _bound_memory(self._options.memory_limit_bytes)
+        self._renderer.start()
         loaded = load(self._options.model_path, report)
         self._context_length = min(self._options.num_ctx, loaded.context_limit or self._options.num_ctx)
+        self._encoding = Encoding(loaded.tokenizer, self._watch)
+        self._chat = chat.ChatTemplate(loaded.tokenizer, self._renderer, self._context_length)
         self._loaded = loaded
+        self._meter.loaded(loaded.weights_bytes)
 
     def submit(self, request_id: RequestId, prompt: Prompt) -> None:
         limits = SequenceLimits(self._context_length, self._options.num_batch, self._model.end_tokens)
         self._waiting.append((request_id, Sequence(self._model.model, self._decode, prompt, limits)))
 
     def step(self) -> list[tuple[RequestId, Frame]]:
+        if not self._active:
+            self._meter.begin()
         while self._waiting and len(self._active) < self._options.parallel:
             self._active.append(self._waiting.popleft())
         if not self._active:
             return []
         request_id, sequence = self._active.popleft()
-        before = sequence.generated
+        before, had_read_prompt = sequence.generated, sequence.has_read_prompt
         try:
             frames = sequence.step()
         except BaseException as error:  # a native panic is no Exception, and others must go on
@@ -87,6 +108,9 @@ class TextEngine:
             frames, finished = [as_failed(error)], True
         else:
             finished = sequence.is_finished
+        if sequence.has_read_prompt and not had_read_prompt:
+            self._meter.prompt_read()
+        self._meter.stepped([sequence.length, *(other.length for _, other in self._active)])
         self._tokens_generated += sequence.generated - before
         if finished:
             mx.clear_cache()
@@ -102,13 +126,14 @@ class TextEngine:
             mx.clear_cache()
 
     def memory(self) -> MemoryTerms:
-        return MemoryTerms(
-            weights_bytes=self._model.weights_bytes,
-            active_bytes=mx.get_active_memory(),
-            cache_bytes=mx.get_cache_memory(),
-            peak_bytes=mx.get_peak_memory(),
-            resident_bytes=self._process.memory_info().rss,
-        )
+        return self._meter.read()
+
+    def shrink(self, keep_bytes: int) -> int:
+        """There are only the allocator's spare buffers, which go as a whole."""
+        before_bytes = mx.get_cache_memory()
+        if before_bytes > keep_bytes:
+            mx.clear_cache()
+        return int(before_bytes - mx.get_cache_memory())
 
     # ---- on the thread that prepares requests: no MLX here ----
 
@@ -128,7 +153,7 @@ class TextEngine:
         )
 
     def render(self, request: ChatRequest) -> str:
-        return chat.render(self._model.tokenizer, request, request.messages)
+        return self._template.render(request, request.messages)
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
         return self._encode(request.text, special=request.add_special_tokens)
@@ -166,19 +191,25 @@ class TextEngine:
 
     def _encode_conversation(self, request: ChatRequest, messages: Items[ChatMessage]) -> list[int]:
         """Tokens of a rendered conversation. A template writes its own special tokens; without one they are added."""
-        tokenizer = self._model.tokenizer
-        templated = request.template is not None or tokenizer.has_chat_template
-        tokens = self._encode(chat.render(tokenizer, request, messages), special=not templated and not request.context)
-        if request.context and tokens[:1] == [tokenizer.bos_token_id]:
+        special = not self._template.applies_to(request) and not request.context
+        tokens = self._encode(self._template.render(request, messages), special=special)
+        if request.context and tokens[:1] == [self._model.tokenizer.bos_token_id]:
             return tokens[1:]
         return tokens
 
+    @property
+    def _template(self) -> chat.ChatTemplate:
+        assert self._chat is not None, "the engine is asked for something before it is loaded"
+        return self._chat
+
     def _encode(self, text: str, *, special: bool) -> list[int]:
-        return list(self._model.tokenizer.encode(text, add_special_tokens=special))
+        assert self._encoding is not None, "the engine is asked for something before it is loaded"
+        return self._encoding.encode(text, special=special)
 
     def _decode(self, tokens: Items[int]) -> str:
-        """Also called by sequences on the other thread: decoding changes nothing in a tokenizer."""
-        return str(self._model.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+        """Also called by sequences on the other thread."""
+        assert self._encoding is not None, "the engine is asked for something before it is loaded"
+        return self._encoding.decode(tokens)
 
     def _check_ids(self, field: str, tokens: Items[int]) -> None:
         """An id outside of the embedding would make MLX read memory that is not the model's."""
@@ -191,3 +222,11 @@ class TextEngine:
 def _leave_wired_limit_alone() -> None:
     """Memory is the server's to plan: no library may wire it down for this process."""
     mx.set_wired_limit = lambda limit: 0
+
+
+def _bound_memory(limit_bytes: int) -> None:
+    """What MLX may hold, and how much of that as spare buffers, never more than by itself; 0 leaves both to MLX."""
+    if limit_bytes > 0:
+        mx.set_memory_limit(limit_bytes)
+        own_bytes = mx.set_cache_limit(limit_bytes // _SPARE_SHARE)
+        mx.set_cache_limit(min(own_bytes, limit_bytes // _SPARE_SHARE))

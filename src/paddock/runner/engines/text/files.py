@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from paddock.errors import DamagedModel, UnsupportedModel
-
-CONFIG = "config.json"
-INDEX = "model.safetensors.index.json"
+from paddock.errors import DamagedModel, InvalidModelFiles, UnsupportedModel
+from paddock.vetting.code import check_references, is_native, refuse_code_file
+from paddock.vetting.model_config import CONFIG_FILE, check_config
+from paddock.vetting.model_config import read_config as read_bounded
+from paddock.vetting.settings import check_settings
+from paddock.vetting.weights import check_parameters, check_weights
 
 _RECREATE = "pull or create the model again"
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
@@ -25,17 +25,31 @@ _OPTIONAL_WINDOW_IGNORED = frozenset({"qwen2", "qwen2_moe", "qwen3", "qwen3_moe"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a folder whose files are all there and whole.
+    """config.json of a folder whose files are all there and whole, and do not attack their reader.
 
     DamagedModel names the file that is missing, short or wrong; UnsupportedModel is for models that bring code.
     """
-    config = _read_object(folder / CONFIG)
-    if config.get("model_file") or config.get("auto_map"):
-        raise UnsupportedModel("This model wants to run Python code from its own folder, which Paddock never does.")
-    if not isinstance(config.get("model_type"), str):
-        raise DamagedModel(f"{CONFIG} names no model_type: {_RECREATE}.")
-    _check_weights(folder)
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if not path.is_dir()}
+    if CONFIG_FILE not in files:
+        raise DamagedModel(f"{CONFIG_FILE} is missing: {_RECREATE}.")
+    try:
+        config = read_bounded(files[CONFIG_FILE])
+        _refuse_code(files, config)
+        check_config(config)
+        check_settings(files)
+        check_parameters(config, check_weights(files))
+    except InvalidModelFiles as error:
+        raise DamagedModel(f"{error.message.rstrip('.')}; {_RECREATE}.") from None
     return config
+
+
+def _refuse_code(files: dict[str, Path], config: dict[str, Any]) -> None:
+    try:
+        for name in files:
+            refuse_code_file(name)
+        check_references(config, CONFIG_FILE, may_be_mapped=is_native(config.get("model_type")))
+    except InvalidModelFiles as error:
+        raise UnsupportedModel(error.message) from None
 
 
 def context_limit(config: dict[str, Any]) -> int | None:
@@ -96,27 +110,3 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DamagedModel(f"{path.name} is not readable JSON: {_RECREATE}.")
     return found
-
-
-def _check_weights(folder: Path) -> None:
-    index = folder / INDEX
-    named = set(_read_object(index).get("weight_map", {}).values()) if index.exists() else set()
-    for name in sorted(map(str, named)):
-        if not (folder / name).exists():
-            raise DamagedModel(f'The weights file "{name}" is missing: {_RECREATE}.')
-    # The pattern by which mlx-lm finds weights, whatever the index says.
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise DamagedModel(f"No weights (model*.safetensors) are there: {_RECREATE}.")
-    for file in files:
-        _check_file(file)
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a file whose header does not account for every byte of it: MLX would read past its end."""
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except (SafetensorError, OSError):
-        message = f'The weights file "{path.name}" is damaged (cut short, or no safetensors file): {_RECREATE}.'
-        raise DamagedModel(message) from None

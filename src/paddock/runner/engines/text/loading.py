@@ -17,10 +17,11 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils as mlx_lm_utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from paddock.errors import DamagedModel, UnsupportedModel
+from paddock.errors import DamagedModel, InvalidModelFiles, UnsupportedModel
 from paddock.runner.engines.base import Report
 from paddock.runner.engines.text import files
 from paddock.runner.engines.text.normalise import misread, overrides
+from paddock.vetting.tokenizer import TOKENIZER_FILE, check_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def load(folder: Path, report: Report) -> LoadedModel:
     config = files.read_config(folder)
     if reason := misread(config):
         raise UnsupportedModel(f"This version of Paddock cannot run {reason}: its answers would be wrong.")
+    check_tokenizer_file(folder)
     required = _required_keys(config)
     model = _build(folder, overrides(config, required))
     report(0.02)
@@ -78,9 +80,21 @@ def _required_keys(config: dict[str, Any]) -> frozenset[str]:
     return frozenset(name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty)
 
 
+def check_tokenizer_file(folder: Path) -> None:
+    """DamagedModel for a tokenizer that would make a text explode, before its library reads it."""
+    path = folder / TOKENIZER_FILE
+    if not path.exists():
+        return
+    try:
+        check_tokenizer(path)
+    except InvalidModelFiles as error:
+        raise DamagedModel(f"{error.message.rstrip('.')}; pull or create the model again.") from None
+
+
 def _load_tokenizer(folder: Path) -> TokenizerWrapper:
     try:
-        return mlx_lm_utils.load_tokenizer(folder)
+        # Never asked about code of the folder: nobody is there to answer, and the answer is no.
+        return mlx_lm_utils.load_tokenizer(folder, {"trust_remote_code": False})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, StrictDataclassError) as error:
         logger.debug("the tokenizer could not be loaded", exc_info=error)
         raise DamagedModel("The tokenizer files are missing or damaged: pull or create the model again.") from None

@@ -81,6 +81,16 @@ class Sequence:
         """Tokens generated so far."""
         return len(self._generated)
 
+    @property
+    def has_read_prompt(self) -> bool:
+        """Whether it decodes, or has."""
+        return self._state in (SequenceState.DECODING, SequenceState.FINISHED)
+
+    @property
+    def length(self) -> int:
+        """Tokens that it has: those of the prompt that were read, and those that were generated."""
+        return self._read + len(self._generated)
+
     def step(self) -> list[Frame]:
         """Read one chunk of the prompt or decode one token; the frames that this made."""
         if self._state is SequenceState.WAITING:

@@ -140,7 +140,9 @@ def _integer(text: str) -> int:
 
 
 def _tensors(header: dict[str, object]) -> list[Tensor]:
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None)
+    if metadata is None:  # MLX writes null where there is none
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _Malformed("has metadata that is not text")
     return [_tensor(name, fields) for name, fields in header.items()]

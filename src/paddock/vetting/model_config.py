@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paddock.errors import InvalidModelFiles
+from paddock.vetting.code import check_references, is_native
 
 MAX_CONFIG_BYTES = 1024 * 1024
 MAX_DEPTH = 16
@@ -29,6 +30,7 @@ _SIZES: Mapping[str, tuple[str, ...]] = {
     "attention.head_count_kv": ("num_key_value_heads", "n_head_kv", "n_kv_heads", "num_kv_heads"),
     "feed_forward_length": ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim"),
     "vocab_size": ("vocab_size",),
+    "expert_count": ("num_experts", "num_local_experts", "n_routed_experts"),
 }
 """Ollama's word for a size, and the keys under which architectures give it."""
 
@@ -40,12 +42,21 @@ _MOST: Mapping[str, int] = {
     "attention.head_count_kv": 1_024,
     "feed_forward_length": 1_048_576,
     "vocab_size": 2_000_000,
+    "expert_count": 4_096,
 }
 """Beyond these no real model lies, and a hostile one would make its runner allocate without end."""
 
 
 def read_config(path: Path, name: str = CONFIG_FILE, most_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """The object in a JSON file; InvalidModelFiles for what is no JSON object, too large or too deep."""
+    config = read_json(path, name, most_bytes)
+    if not isinstance(config, dict):
+        raise InvalidModelFiles(f"The file {name} is not the description of a model.")
+    return config
+
+
+def read_json(path: Path, name: str, most_bytes: int = MAX_CONFIG_BYTES) -> object:
+    """What is in a JSON file, all numbers finite; InvalidModelFiles for what is no JSON, too large or too deep."""
     try:
         data = path.read_bytes() if path.stat().st_size <= most_bytes else None
     except OSError:
@@ -53,25 +64,42 @@ def read_config(path: Path, name: str = CONFIG_FILE, most_bytes: int = MAX_CONFI
     if data is None:
         raise InvalidModelFiles(f"The file {name} is larger than {most_bytes} bytes.")
     try:
-        config = json.loads(data)
+        found = json.loads(data, parse_float=_finite, parse_constant=_finite)
+    except _NotFinite:
+        raise InvalidModelFiles(f"The file {name} holds a number that is not finite.") from None
     except (ValueError, RecursionError):
         raise InvalidModelFiles(f"The file {name} is not valid JSON.") from None
-    if not isinstance(config, dict) or _depth(config) > MAX_DEPTH:
+    if _depth(found) > MAX_DEPTH:
         raise InvalidModelFiles(f"The file {name} is not the description of a model.")
-    return config
+    return found
+
+
+class _NotFinite(ValueError):
+    """A number that is none, or too large for one."""
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise _NotFinite
+    return number
 
 
 def check_config(config: Mapping[str, Any]) -> None:
     """Refuse a config that names code to run, or sizes that no model has."""
-    if "model_file" in config:
-        raise InvalidModelFiles(
-            "The file config.json names code to run (model_file): models that need code are refused."
-        )
+    check_references(config, CONFIG_FILE, may_be_mapped=is_native(config.get("model_type")))
     if not isinstance(config.get("model_type"), str):
         raise InvalidModelFiles("The file config.json has no model_type, so no engine can be chosen for it.")
-    for word, most in _MOST.items():
-        if sizes(config).get(word, 0) > most:
-            raise InvalidModelFiles(f"The file config.json gives a {word} of more than {most}.")
+    for part in (text_part(config), config):
+        for word, most in _MOST.items():
+            _check_size(part, word, most)
+
+
+def _check_size(part: Mapping[str, Any], word: str, most: int) -> None:
+    """A size may be missing or null, but not negative and not beyond the bound: engines allocate by it."""
+    for key in _SIZES[word]:
+        size = part.get(key)
+        if isinstance(size, int | float) and not isinstance(size, bool) and not 0 <= size <= most:
+            raise InvalidModelFiles(f"The file config.json gives a {key} of {size}, which no model has.")
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
