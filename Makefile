@@ -8,7 +8,7 @@ EXTRA = $(if $(BACKEND),[$(BACKEND)])
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check format bench clean
+.PHONY: help run test lint check format bench settings model-check budget chaos bench-blas hostile memory-report clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,28 @@ format: $(VENV)/dev.stamp ## put the code into shape
 
 bench: $(VENV)/dev.stamp ## tokens per second through the whole road against the engine's own loop
 	$(RUN)/python bench/road.py
+
+settings: $(VENV)/dev.stamp ## write the tables of settings in README.md and docs/ from the one in the source
+	$(RUN)/python scripts/write_settings.py
+
+model-check: $(VENV)/dev.stamp ## hunt for deadlocks of the scheduler in 200,000 random steps
+	$(RUN)/python -m tests.scheduler.model_check
+
+chaos: $(VENV)/dev.stamp ## kill, stop and starve runners and servers by the thousand (an hour; CHAOS_SCALE=0.1 is a tenth)
+	$(RUN)/python -m pytest -s -m slow tests/chaos
+	$(RUN)/python bench/swap.py
+
+bench-blas: $(VENV)/dev.stamp ## what OpenBLAS gives on a Linux CPU, against MLX as it comes
+	$(RUN)/python bench/blas.py
+
+hostile: $(VENV)/dev.stamp ## hostile model folders through the whole road: the table of their refusals
+	$(RUN)/python -m pytest -q -s tests/hostile
+
+budget: $(VENV)/dev.stamp ## 200 requests for three models under a memory limit that holds two
+	$(RUN)/python -m pytest tests/budget -m slow -s
+
+memory-report: $(VENV)/dev.stamp ## what runners were foreseen to need against what they held: the table and docs/memory-report.png
+	$(RUN)/python bench/memory_report.py --png docs/memory-report.png
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

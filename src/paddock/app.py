@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import platform
@@ -17,14 +18,18 @@ from paddock.api.routes import build_api
 from paddock.api.services import Services
 from paddock.config import Config
 from paddock.errors import PaddockError
+from paddock.memory.devices import devices
+from paddock.memory.observed import Observed
 from paddock.memory.supply import current_supply
 from paddock.scheduler.service import Scheduler
 from paddock.store.library import Library
 from paddock.store.packaged import install_demo_into_new_store
+from paddock.supervisor.breaker import BreakerLimits
 from paddock.supervisor.host import this_host
 from paddock.supervisor.load_watch import Deadlines
 from paddock.supervisor.machine import check_platform
-from paddock.supervisor.runner_server import RunnerServer
+from paddock.supervisor.spare import SpareLimits
+from paddock.supervisor.stable import Stable, StableLimits
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +86,20 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(config: Config, library: Library, listener: socket.socket) -> None:
-    host = this_host(os.environ, log_folder=config.home / "logs")
-    deadlines = Deadlines(load_seconds=config.load_timeout_seconds)
+    # What has been imported stays: left out of the count, full collections come by what requests and runners leave.
+    gc.freeze()
+    environment = {**os.environ, "PADDOCK_BLAS": "on" if config.fast_blas else "off"}
+    host = this_host(environment, log_folder=config.home / "logs")
+    stable = Stable(host, config.home / "run", _limits(config))
+    accelerator = next((device.name for device in devices() if device.is_accelerator), "")
     scheduler = Scheduler(
         config=config,
-        make_server=lambda spec: RunnerServer(spec, host, deadlines),
+        make_server=stable.make_server,
         prepare=library.view,
-        supply=current_supply,
+        supply=lambda: current_supply(config.gpu_overhead_bytes),
+        observed=Observed(config.home / "observed", accelerator),
     )
+    await stable.open()
     await scheduler.start()
     log.info("Paddock %s listens on %s, models in %s", __version__, config.address.url, config.models)
     server = _Server(
@@ -108,4 +119,17 @@ async def _serve(config: Config, library: Library, listener: socket.socket) -> N
         await server.serve(sockets=[listener])
     finally:
         await scheduler.close()
+        await stable.close()
         log.info("Paddock has stopped")
+
+
+def _limits(config: Config) -> StableLimits:
+    return StableLimits(
+        deadlines=Deadlines(load_seconds=config.load_timeout_seconds),
+        breaker=BreakerLimits(
+            crashes=config.breaker_crashes,
+            window_seconds=config.breaker_window_seconds,
+            pause_seconds=config.breaker_pause_seconds,
+        ),
+        spare=SpareLimits(is_wanted=config.warm_spare),
+    )

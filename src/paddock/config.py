@@ -1,6 +1,7 @@
-"""Every setting, read from the environment once and never changed afterwards.
+"""Every setting, in one table: read from the environment once and never changed afterwards.
 
-Each has Paddock's own name and, as a fallback, Ollama's: `PADDOCK_KEEP_ALIVE`, else `OLLAMA_KEEP_ALIVE`.
+Each has Paddock's own name and, where Ollama has it too, that as a fallback: `PADDOCK_KEEP_ALIVE`, else
+`OLLAMA_KEEP_ALIVE`.
 Values are trimmed of spaces and quotes. A value that makes no sense is refused with one sentence, not guessed at.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from paddock.errors import InvalidOption
@@ -90,80 +92,235 @@ def parse_address(text: str) -> Address:
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of one server."""
+    """The settings of one server; `SETTINGS` says what each means and what it is read from."""
 
     address: Address = Address()
     home: Path = Path.home() / ".paddock"
-    """Logs and the command line's history."""
     models: Path = Path.home() / ".paddock" / "models"
-    """Root of the store."""
     keep_alive_seconds: float = 300.0
     load_timeout_seconds: float = 300.0
-    """Longest time without progress while a model loads; `FOREVER` for none."""
+    """`FOREVER` for none."""
     max_loaded_models: int = 0
-    """0 leaves it to memory."""
-    num_parallel: int = 1
+    num_parallel: int = 0
     max_queue: int = 512
     context_length: int = 0
-    """num_ctx where neither request nor model sets one; 0 chooses 4096, or the model's limit if smaller."""
+    memory_limit_bytes: int = 0
+    gpu_overhead_bytes: int = 0
     origins: tuple[str, ...] = ()
+    breaker_crashes: int = 3
+    breaker_window_seconds: float = 60.0
+    breaker_pause_seconds: float = 10.0
+    warm_spare: bool = True
+    fast_blas: bool = True
     is_debug: bool = False
     no_history: bool = False
 
 
-class _Environment:
-    """Reads a setting under Paddock's name, else Ollama's."""
+Read = Callable[[str], object]
+"""Turns what a variable says into the setting; ValueError, with a clause that says why, where it makes no sense."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
 
-    def text(self, name: str, default: str = "") -> str:
-        for prefix in ("PADDOCK_", "OLLAMA_"):
-            value = self._variables.get(prefix + name, "").strip().strip("\"'")
-            if value:
-                return value
-        return default
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f'must be a whole number, not "{text}"')
+    return int(text)
 
-    def count(self, name: str, default: int) -> int:
-        value = self.text(name)
-        if not value:
-            return default
-        if not value.isascii() or not value.isdigit():
-            raise InvalidOption(f'{name} must be a whole number, not "{value}".')
-        return int(value)
 
-    def seconds(self, name: str, default: float) -> float:
-        """A duration or a number of seconds; negative is `FOREVER`."""
-        value = self.text(name)
-        if not value:
-            return default
-        try:
-            seconds = float(value) if re.fullmatch(r"[+-]?\d+(\.\d+)?", value) else parse_duration(value)
-        except ValueError as error:
-            raise InvalidOption(f"{name}: {error}.") from None
-        return FOREVER if seconds < 0 else seconds
+def _seconds(text: str) -> float:
+    """A duration or a number of seconds; negative is `FOREVER`."""
+    seconds = float(text) if re.fullmatch(r"[+-]?\d+(\.\d+)?", text) else parse_duration(text)
+    return FOREVER if seconds < 0 else seconds
 
-    def flag(self, name: str) -> bool:
-        """As Ollama reads booleans: anything but a plain no is a yes."""
-        return self.text(name).lower() not in ("", "0", "f", "false", "no", "off")
+
+def _timeout(text: str) -> float:
+    return _seconds(text) or FOREVER
+
+
+_UNIT_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-zA-Z]*)", text)
+    if not found or found[2].lower() not in _UNIT_BYTES:
+        raise ValueError(f'must be a number of bytes, or a size such as "8GB" or "512MiB", not "{text}"')
+    return int(float(found[1]) * _UNIT_BYTES[found[2].lower()])
+
+
+def _flag(text: str) -> bool:
+    """As Ollama reads booleans: anything but a plain no is a yes."""
+    return text.lower() not in ("", "0", "f", "false", "no", "off")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: where a setting is read from, what it is without that, and what it means."""
+
+    field: str
+    """Of `Config`."""
+    name: str
+    """Of the environment variable, after PADDOCK_."""
+    default: str
+    """As one would write it; empty for none."""
+    meaning: str
+    read: Read
+    is_ollamas: bool = True
+    """Whether Ollama's variable of that name is read where Paddock's is not set."""
+
+    @property
+    def variable(self) -> str:
+        """Paddock's own name of it."""
+        return f"PADDOCK_{self.name}"
+
+    @property
+    def fallback(self) -> str:
+        """Ollama's name of it, or nothing."""
+        return f"OLLAMA_{self.name}" if self.is_ollamas else ""
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "address", "HOST", "127.0.0.1:11434", "where the server listens, and where commands look for it", parse_address
+    ),
+    Setting("home", "HOME", "~/.paddock", "logs and the command line's history", _folder, is_ollamas=False),
+    Setting(
+        "models",
+        "MODELS",
+        "~/.paddock/models",
+        "the store; it lies in `PADDOCK_HOME` unless this says otherwise",
+        _folder,
+    ),
+    Setting(
+        "keep_alive_seconds",
+        "KEEP_ALIVE",
+        "5m",
+        "how long an idle model stays: a duration or seconds; negative is forever, 0 not at all",
+        _seconds,
+    ),
+    Setting(
+        "load_timeout_seconds",
+        "LOAD_TIMEOUT",
+        "5m",
+        "longest time without progress while a model loads; 0 is no limit",
+        _timeout,
+    ),
+    Setting(
+        "context_length",
+        "CONTEXT_LENGTH",
+        "0",
+        "tokens of context where neither the request nor the model says; 0 takes 4096, or the model's limit if smaller",
+        _count,
+    ),
+    Setting(
+        "num_parallel",
+        "NUM_PARALLEL",
+        "0",
+        "sequences that one model serves at once; 0 leaves it to Paddock, which may then lower it to save memory",
+        _count,
+    ),
+    Setting("max_loaded_models", "MAX_LOADED_MODELS", "0", "models loaded at once; 0 leaves it to memory", _count),
+    Setting("max_queue", "MAX_QUEUE", "512", "requests that may wait; the next is answered 503", _count),
+    Setting(
+        "memory_limit_bytes",
+        "MEMORY_LIMIT",
+        "0",
+        "what all models together may hold of each memory, such as `8GB`; 0 takes what the machine has",
+        _bytes,
+        is_ollamas=False,
+    ),
+    Setting("gpu_overhead_bytes", "GPU_OVERHEAD", "0", "left free on each accelerator, in bytes or as `2GB`", _bytes),
+    Setting(
+        "warm_spare",
+        "WARM_SPARE",
+        "1",
+        "keep one process ready for the next model, where memory allows: a swap then costs its weights only",
+        _flag,
+        is_ollamas=False,
+    ),
+    Setting(
+        "breaker_crashes",
+        "BREAKER_CRASHES",
+        "3",
+        "crashes of one model within the window after which it is not started for a while; 0 is never",
+        _count,
+        is_ollamas=False,
+    ),
+    Setting(
+        "breaker_window_seconds",
+        "BREAKER_WINDOW",
+        "60s",
+        "the window in which crashes are counted",
+        _seconds,
+        is_ollamas=False,
+    ),
+    Setting(
+        "breaker_pause_seconds",
+        "BREAKER_PAUSE",
+        "10s",
+        "the first while; it doubles with each further crash, up to ten minutes",
+        _seconds,
+        is_ollamas=False,
+    ),
+    Setting(
+        "fast_blas",
+        "BLAS",
+        "on",
+        "`off` leaves MLX its own BLAS on a Linux CPU, in place of OpenBLAS",
+        _flag,
+        is_ollamas=False,
+    ),
+    Setting("origins", "ORIGINS", "", "further origins that may call from a browser, separated by commas", _list),
+    Setting("is_debug", "DEBUG", "", "`1` logs more", _flag),
+    Setting("no_history", "NOHISTORY", "", "`1` keeps no history of conversations", _flag),
+)
+"""Every setting there is, in the order of the documentation."""
 
 
 def read_config(variables: Mapping[str, str]) -> Config:
     """The settings that these environment variables describe; InvalidOption names the first that makes no sense."""
-    environment = _Environment(variables)
-    home = Path(environment.text("HOME", str(Path.home() / ".paddock"))).expanduser()
-    load_timeout = environment.seconds("LOAD_TIMEOUT", 300.0)
-    return Config(
-        address=parse_address(environment.text("HOST", DEFAULT_HOST)),
-        home=home,
-        models=Path(environment.text("MODELS", str(home / "models"))).expanduser(),
-        keep_alive_seconds=environment.seconds("KEEP_ALIVE", 300.0),
-        load_timeout_seconds=load_timeout or FOREVER,
-        max_loaded_models=environment.count("MAX_LOADED_MODELS", 0),
-        num_parallel=max(1, environment.count("NUM_PARALLEL", 1)),
-        max_queue=environment.count("MAX_QUEUE", 512),
-        context_length=environment.count("CONTEXT_LENGTH", 0),
-        origins=tuple(part.strip() for part in environment.text("ORIGINS").split(",") if part.strip()),
-        is_debug=environment.flag("DEBUG"),
-        no_history=environment.flag("NOHISTORY"),
+    found = {setting.field: value for setting in SETTINGS if (value := _value(setting, variables)) is not None}
+    if "home" in found and "models" not in found:
+        found["models"] = cast(Path, found["home"]) / "models"
+    return Config(**found)  # type: ignore[arg-type]
+
+
+def _value(setting: Setting, variables: Mapping[str, str]) -> object:
+    """None: it is not set, or to nothing."""
+    for name in filter(None, (setting.variable, setting.fallback)):
+        if text := variables.get(name, "").strip().strip("\"'"):
+            try:
+                return setting.read(text)
+            except ValueError as error:
+                raise InvalidOption(f"{setting.name}: {error}.") from None
+    return None
+
+
+def settings_table() -> str:
+    """All settings as a table of Markdown, for the documentation."""
+    rows = [
+        "| Variable | Ollama's name | Default | Meaning |",
+        "|---|---|---|---|",
+        *(
+            f"| `{setting.variable}` | {f'`{setting.fallback}`' if setting.fallback else ''} "
+            f"| {f'`{setting.default}`' if setting.default else ''} | {setting.meaning} |"
+            for setting in SETTINGS
+        ),
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def settings_help() -> str:
+    """All settings as paragraphs for a terminal."""
+    lines = (
+        f"{setting.variable}: {setting.meaning.replace('`', '')}"
+        f"{f' (default: {setting.default})' if setting.default else ''}."
+        for setting in SETTINGS
     )
+    return "\n\n".join(("Settings are environment variables:", *lines))

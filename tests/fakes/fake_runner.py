@@ -1,7 +1,8 @@
 """A runner without MLX, for tests: a real process that speaks the protocol, starts fast and misbehaves on demand.
 
 Its command line is the real one's. The environment variable FAKE_BEHAVIOUR holds a JSON object of `Behaviour`'s
-fields; what is not set behaves well. It answers with the words of the prompt, one token each.
+fields; what is not set behaves well. FAKE_BEHAVIOURS holds one for each model's name, and comes first. It answers with
+the words of the prompt, one token each.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ from paddock.protocol import (
     Failed,
     Frame,
     Health,
+    LoadRequest,
     MemoryTerms,
     Message,
     RunnerState,
+    ShrinkReply,
+    ShrinkRequest,
     TemplateReply,
     Text,
     TokenizeReply,
@@ -48,6 +52,13 @@ PR_SET_PDEATHSIG = 1
 
 class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     """What it does differently. Frames are counted from 1: `die_after_frames: 3` dies once three were sent."""
+
+    only_while: str = ""
+    """A file: without it, everything is as usual."""
+    lease_seconds: float = 0.0
+    """What it says that a step may take."""
+    count_starts_in: str = ""
+    """A file that grows by one byte with each start."""
 
     load_seconds: float = 0.0
     load_steps: int = 10
@@ -73,6 +84,15 @@ class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     ignore_sigterm: bool = False
     freeze_after_frames: int = 0
     """The whole process stands still, without ending."""
+    in_c_after_frames: int = 0
+    """A call into C that does not let go of the interpreter: no thread of the process runs, and no signal handler."""
+    in_c_seconds: int = 60
+    stall_after_frames: int = 0
+    """The work stands still while everything else goes on answering."""
+    close_socket_after_frames: int = 0
+    """It takes no more connections; the answer under way goes on."""
+    survives_the_server: bool = False
+    """Neither the control pipe nor the system ends it with its server."""
     stop_reading: bool = False
     """Bodies of requests are never read."""
 
@@ -111,6 +131,8 @@ class FakeRunner:
         self.progress = 0.0
         self.tokens = 0
         self.active_requests = 0
+        self.loading: asyncio.Task[None] | None = None
+        self.server: asyncio.Server | None = None
 
     async def serve(self) -> None:
         behaviour = self.behaviour
@@ -119,15 +141,17 @@ class FakeRunner:
         if behaviour.never_hello:
             await asyncio.Event().wait()
         listener = socket.socket(fileno=self.arguments.listen_fd)
-        server = await asyncio.start_unix_server(self._connected, sock=listener)
+        server = self.server = await asyncio.start_unix_server(self._connected, sock=listener)
         stopped = asyncio.Event()
         on_term = (lambda: None) if behaviour.ignore_sigterm else stopped.set
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_term)
         os.write(2, behaviour.say_when_listening.encode())
         await asyncio.to_thread(flood, behaviour)
-        loading = asyncio.create_task(self._load())
+        if not self.arguments.spare:
+            self.loading = asyncio.create_task(self._load())
         await stopped.wait()
-        loading.cancel()
+        if self.loading:
+            self.loading.cancel()
         self.state = RunnerState.DRAINING
         server.close()
 
@@ -173,8 +197,13 @@ class FakeRunner:
             await reply(writer, self._reply(path, body))
 
     def _reply(self, path: str, body: bytes) -> Message:
-        if path == "/health":
+        if path == "/load":
+            self.arguments = parse([*sys.argv[1:], *decode(body, LoadRequest).arguments])
+            self.loading = asyncio.create_task(self._load())
+        if path in ("/health", "/load"):
             return self._health()
+        if path == "/shrink":
+            return ShrinkReply(freed_bytes=decode(body, ShrinkRequest).keep_bytes + 1)
         if path == "/template":
             return TemplateReply(prompt=words_of(decode(body, ChatRequest)))
         if path == "/tokenize":
@@ -189,10 +218,12 @@ class FakeRunner:
             state=self.state,
             pid=os.getpid(),
             progress=self.progress,
-            context_length=self.arguments.num_ctx,
+            context_length=self.arguments.num_ctx or 0,
             memory=MemoryTerms(weights_bytes=1000, active_bytes=2000, cache_bytes=300, resident_bytes=5000),
             steps=self.tokens,
             tokens=self.tokens,
+            beats=self.tokens,
+            lease_seconds=self.behaviour.lease_seconds,
             active_requests=self.active_requests,
             failure=self.behaviour.load_failure if self.state is RunnerState.FAILED else None,
         )
@@ -207,7 +238,11 @@ class FakeRunner:
             sent = 0
             async for line in self._lines(prompt):
                 writer.write(b"%x\r\n%s\r\n" % (len(line), line))
-                await writer.drain()
+                self.active_requests -= 1  # while its reader is slow, nobody waits for this process
+                try:
+                    await writer.drain()
+                finally:
+                    self.active_requests += 1
                 sent += 1
                 if self._is_cut_after(sent):
                     return
@@ -227,6 +262,8 @@ class FakeRunner:
             await asyncio.sleep(behaviour.frame_seconds)
             if number == 0 and behaviour.die_at == "first_token":
                 die(behaviour)
+            if number and number == behaviour.stall_after_frames:
+                await asyncio.sleep(60)
             if number == 0 and behaviour.grandchild_at == "first_token":
                 start_grandchild(behaviour)
             if behaviour.malformed_after_frames and number == behaviour.malformed_after_frames:
@@ -253,6 +290,10 @@ class FakeRunner:
             die(behaviour)
         if behaviour.freeze_after_frames == sent:
             time.sleep(60)
+        if behaviour.close_socket_after_frames == sent and self.server:
+            self.server.close()
+        if behaviour.in_c_after_frames == sent:
+            ctypes.PyDLL(None).sleep(behaviour.in_c_seconds)
         return behaviour.break_after_frames == sent
 
 
@@ -305,17 +346,35 @@ def end_with_the_server(control_descriptor: int) -> None:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--spare", action="store_true")
+    is_spare = "--spare" in argv
     for name in ("--engine", "--model", "--model-path"):
-        parser.add_argument(name, required=True)
-    for name in ("--listen-fd", "--control-fd", "--num-ctx", "--parallel", "--num-batch", "--num-gpu"):
+        parser.add_argument(name, required=not is_spare)
+    for name in ("--listen-fd", "--control-fd"):
         parser.add_argument(name, required=True, type=int)
+    for name in ("--num-ctx", "--parallel", "--num-batch", "--num-gpu", "--memory-limit"):
+        parser.add_argument(name, required=not is_spare, type=int)
     return parser.parse_args(argv)
+
+
+def behaviour_of(model: str) -> Behaviour:
+    """As the environment says."""
+    by_model = msgspec.json.decode(os.environ.get("FAKE_BEHAVIOURS", "{}"), type=dict[str, Behaviour])
+    common = msgspec.json.decode(os.environ.get("FAKE_BEHAVIOUR", "{}"), type=Behaviour)
+    behaviour = by_model.get(model, common)
+    if behaviour.count_starts_in:
+        with open(behaviour.count_starts_in, "ab") as file:  # noqa: PTH123
+            file.write(b".")
+    if behaviour.only_while and not os.path.exists(behaviour.only_while):  # noqa: PTH110
+        return Behaviour()
+    return behaviour
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
-    behaviour = msgspec.json.decode(os.environ.get("FAKE_BEHAVIOUR", "{}"), type=Behaviour)
-    end_with_the_server(arguments.control_fd)
+    behaviour = behaviour_of(arguments.model or "")
+    if not behaviour.survives_the_server:
+        end_with_the_server(arguments.control_fd)
     os.write(2, behaviour.say_at_start.encode())
     if behaviour.write_environment_to:
         with open(behaviour.write_environment_to, "wb") as file:  # noqa: PTH123

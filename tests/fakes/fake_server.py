@@ -26,6 +26,7 @@ from paddock.protocol import (
     EmbeddingRequest,
     Failed,
     Frame,
+    Health,
     Text,
     TokenizeRequest,
 )
@@ -63,6 +64,11 @@ class Script:
     memory: MemorySize = field(default_factory=lambda: MemorySize(total_bytes=1_000_000_000, device_bytes=0))
     device_ids: Sequence[str] = ("cpu",)
     pid: int = 4242
+    health: Health | None = None
+    cache_bytes: int = 0
+    """What it frees when it is asked to shrink its caches."""
+    memory_gate: asyncio.Event | None = None
+    """`memory_size` waits for it."""
 
 
 class FakeModelServer:
@@ -158,6 +164,8 @@ class FakeModelServer:
         return "".join(chr(token) for token in request.tokens)
 
     async def memory_size(self) -> MemorySize:
+        if self.script.memory_gate:
+            await self.script.memory_gate.wait()
         return self.script.memory
 
     async def vram_by_device(self, device_id: str) -> int:
@@ -165,6 +173,15 @@ class FakeModelServer:
 
     async def device_infos(self) -> list[Device]:
         return []
+
+    @property
+    def last_health(self) -> Health | None:
+        return self.script.health
+
+    async def shrink_caches(self, keep_bytes: int) -> int:
+        self.calls.append("shrink_caches")
+        self._check_alive()
+        return self.script.cache_bytes
 
     async def wait_exited(self) -> str:
         await self._gone.wait()

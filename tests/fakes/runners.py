@@ -12,7 +12,7 @@ import psutil
 
 import paddock
 from paddock.memory.devices import Device, SystemMemory
-from paddock.supervisor.host import RunnerHost
+from paddock.supervisor.host import NoRegister, ProcessRegister, RunnerHost
 from paddock.supervisor.model_server import RunnerOptions, RunnerSpec
 from tests.fakes.fake_runner import Behaviour
 
@@ -21,7 +21,9 @@ SYSTEM = SystemMemory(total_bytes=8_000_000_000, available_bytes=4_000_000_000)
 CPU = Device("cpu", "CPU", 8_000_000_000, 4_000_000_000, is_accelerator=False)
 
 
-def fake_host(log_folder: Path | None = None, runtime_folder: Path | None = None) -> RunnerHost:
+def fake_host(
+    log_folder: Path | None = None, runtime_folder: Path | None = None, register: ProcessRegister | None = None
+) -> RunnerHost:
     """A host whose runners are fakes. They find `paddock` where this process found it."""
     source = str(Path(paddock.__file__).parent.parent)
     return RunnerHost(
@@ -29,6 +31,7 @@ def fake_host(log_folder: Path | None = None, runtime_folder: Path | None = None
         environment={"PATH": os.environ["PATH"], "PYTHONPATH": source},
         log_folder=log_folder,
         command=(sys.executable, str(FAKE_RUNNER)),
+        register=register or NoRegister(),
     )
 
 

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from paddock.memory.estimate import RUNTIME_BYTES, Need, estimate, gigabytes
+from paddock.memory.estimate import (
+    ACCELERATOR_RUNTIME_BYTES,
+    MIB,
+    RUNTIME_BYTES,
+    SPARE_BYTES,
+    Need,
+    Settings,
+    estimate,
+    gigabytes,
+    layer_bytes,
+    workspace_bytes,
+)
+from paddock.store.layers import CacheLayers, Layers
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,9 @@ class Shape:
     block_count: int = 10
     head_count_kv: int = 4
     head_dim: int = 128
+    layers: Layers | None = None
+    float32_bytes: int = 0
+    largest_tensor_bytes: int = 0
 
 
 def need(shape: Shape, num_ctx: int = 4096, parallel: int = 1, on_accelerator: bool = True) -> Need:
@@ -61,7 +76,7 @@ def test_the_bound_for_unknown_layers_is_one(
 
 def test_a_model_without_any_size_keeps_nothing() -> None:
     assert need(Shape(embedding_length=0, block_count=0)).kv_bytes == 0
-    assert need(Shape(embedding_length=0, block_count=0)).workspace_bytes == 0
+    assert need(Shape(embedding_length=0, block_count=0)).workspace_bytes == SPARE_BYTES
 
 
 def test_the_terms_add_up_and_can_be_read() -> None:
@@ -69,10 +84,65 @@ def test_the_terms_add_up_and_can_be_read() -> None:
 
     assert terms.total_bytes == 12_800_000_000
     assert terms.describe() == "weights 12.0 GB, context 500 MB, workspace 100 MB, runtime 200 MB"
-    assert need(Shape()).runtime_bytes == RUNTIME_BYTES
+    assert need(Shape()).runtime_bytes == ACCELERATOR_RUNTIME_BYTES
+    assert need(Shape(), on_accelerator=False).runtime_bytes == RUNTIME_BYTES
 
 
 def test_sizes_are_told_in_decimal_units() -> None:
     assert gigabytes(12_345_678_901) == "12.3 GB"
     assert gigabytes(209_715_200) == "210 MB"
     assert gigabytes(0) == "0 MB"
+
+
+def test_loading_and_working_are_not_at_the_same_time() -> None:
+    assert Need(100, 20, 10, 5, load_bytes=25).total_bytes == 135
+    assert Need(100, 20, 10, 5, load_bytes=50).total_bytes == 155
+    assert "loading 2.0 GB" in Need(100, 20, 10, 5, load_bytes=2_000_000_000).describe()
+
+
+PLAIN = Layers((CacheLayers(4, 4, 64, 64),), 0, 0, 0, 0, 512, 8, 512, 1536, 32_000)
+
+
+def test_a_conversion_has_the_largest_tensor_twice_for_a_moment() -> None:
+    shape = Shape(float32_bytes=2 * MIB * 1000, weights_bytes=MIB * 1000, largest_tensor_bytes=300 * MIB)
+
+    assert need(shape).load_bytes == 0
+    assert need(shape, on_accelerator=False).load_bytes == 300 * MIB
+    assert need(shape, on_accelerator=False).weights_bytes == 2000 * MIB
+
+
+def test_a_window_keeps_itself_and_a_chunk_whatever_the_context() -> None:
+    window = CacheLayers(1, 4, 64, 64, window=512)
+    long, longer = (layer_bytes(window, Settings(tokens, num_batch=256), 2) for tokens in (4096, 65_536))
+
+    assert long == longer == (512 + 256) * 4 * 128 * 2
+    assert layer_bytes(window, Settings(64), 2) < long
+
+
+@pytest.mark.parametrize(("bits", "share"), [(8, 0.5), (4, 0.25)])
+def test_a_quantised_cache_is_its_share_and_its_scales(bits: int, share: float) -> None:
+    layer = CacheLayers(1, 8, 128, 128)
+    plain = layer_bytes(layer, Settings(4096), 2)
+
+    assert layer_bytes(layer, Settings(4096, kv_bits=bits), 2) == int(plain * (share + 2 / 64))
+
+
+def test_scores_are_written_out_on_the_cpu_only() -> None:
+    shape = Shape(layers=PLAIN)
+    short, long = (workspace_bytes(shape, Settings(tokens), 4, on_accelerator=False) for tokens in (1024, 4096))
+
+    scores_and_mask = 512 * (4096 - 1024) * (8 * 4 + 1)
+    copied = (4096 - 1024) * 4 * 128 * 4
+    assert long - short == scores_and_mask + copied
+    assert workspace_bytes(shape, Settings(4096), 4, on_accelerator=True) < long
+
+
+def test_recurrent_layers_work_on_matrices_or_states_of_a_step() -> None:
+    space = Layers((), 1000, 0, 16, 0, 512, 0, 1024, 0, 0)
+    delta = Layers((), 1000, 0, 0, 32_768, 512, 0, 1024, 0, 0)
+
+    matrices = workspace_bytes(Shape(layers=space), Settings(4096), 4, on_accelerator=False)
+    states = workspace_bytes(Shape(layers=delta), Settings(4096), 4, on_accelerator=False)
+
+    assert matrices > 12 * 16 * 256 * 256 * 4
+    assert states > 512 * 32_768 * 4

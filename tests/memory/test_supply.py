@@ -25,7 +25,7 @@ def test_a_machine_without_accelerators_has_one_pool() -> None:
 
 
 def test_metal_and_the_cpu_draw_from_one_pool() -> None:
-    (pool,) = supply_of([Device("metal", "M", 75, 40, is_accelerator=True), CPU]).pools
+    (pool,) = supply_of([Device("metal", "M", 75, 40, is_accelerator=True, is_unified=True), CPU]).pools
 
     assert (pool.id, pool.has_accelerator, pool.has_cpu) == ("metal", True, True)
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from paddock import demo
-from paddock.protocol import Health, decode
+from paddock.protocol import Activity, Health, decode
 from tests.fakes.waiting import until_blocking
 from tests.road.conftest import Road, road_from, stop_road
 from tests.runner.tiny import TinyShape, make_tiny_model
@@ -111,7 +111,7 @@ async def test_the_engine_stops_when_the_client_goes(road: Road, tmp_path: Path)
         while_reading = (await health_of(runner)).tokens
         response.close()
 
-    while (await health_of(runner)).active_requests:
+    while (health := await health_of(runner)).active_requests or health.activity is not Activity.IDLE:
         pass
 
     at_rest = await health_of(runner)

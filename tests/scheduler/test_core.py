@@ -21,7 +21,7 @@ from paddock.scheduler.actions import Grant, StartRunner
 from paddock.scheduler.core import needs_figures
 from paddock.scheduler.settle import UNWANTED_LOAD_SECONDS
 from paddock.scheduler.state import RETURN_SECONDS, TRANSITIONS, Lifecycle, Policy
-from tests.scheduler.worlds import KEEP_ALIVE, World, an_order
+from tests.scheduler.worlds import KEEP_ALIVE, World, a_policy, an_order
 
 MAX_OVERTAKEN = Policy().max_overtaken
 
@@ -766,7 +766,7 @@ def test_memory_that_others_take_is_seen() -> None:
 
 
 def test_max_loaded_models_evicts_for_a_place() -> None:
-    world = World(policy=Policy(KEEP_ALIVE, max_loaded_models=2))
+    world = World(policy=a_policy(max_loaded_models=2))
     world.load_idle("a")
     world.wait(1)
     world.load_idle("b")
@@ -781,7 +781,7 @@ def test_max_loaded_models_evicts_for_a_place() -> None:
 
 
 def test_max_loaded_models_waits_for_busy_ones() -> None:
-    world = World(policy=Policy(KEEP_ALIVE, max_loaded_models=1))
+    world = World(policy=a_policy(max_loaded_models=1))
     lease = world.load("a")
     waiter = world.request("b")
     assert world.stops() == []
@@ -797,7 +797,7 @@ def test_max_loaded_models_waits_for_busy_ones() -> None:
 
 
 def test_more_than_the_queue_holds_is_refused() -> None:
-    world = World(free_gb=10, policy=Policy(KEEP_ALIVE, max_queue=2))
+    world = World(free_gb=10, policy=a_policy(max_queue=2))
     world.load("a", 8)
     kept = [world.request("b", 8), world.request("c", 8)]
 
@@ -810,7 +810,7 @@ def test_more_than_the_queue_holds_is_refused() -> None:
 
 
 def test_a_full_queue_does_not_refuse_what_is_loaded() -> None:
-    world = World(free_gb=10, policy=Policy(KEEP_ALIVE, max_queue=1))
+    world = World(free_gb=10, policy=a_policy(max_queue=1))
     world.load("a", 8)
     world.request("b", 8)
 
@@ -818,7 +818,7 @@ def test_a_full_queue_does_not_refuse_what_is_loaded() -> None:
 
 
 def test_a_queue_has_room_again_when_one_leaves() -> None:
-    world = World(free_gb=10, policy=Policy(KEEP_ALIVE, max_queue=1))
+    world = World(free_gb=10, policy=a_policy(max_queue=1))
     world.load("a", 8)
     world.cancel(world.request("b", 8))
 
@@ -854,7 +854,7 @@ def test_a_waiter_is_overtaken_only_so_often_by_other_loads() -> None:
 
 
 def test_several_loads_at_once_count_one_by_one() -> None:
-    world = World(free_gb=10, policy=Policy(KEEP_ALIVE, max_overtaken=1))
+    world = World(free_gb=10, policy=a_policy(max_overtaken=1))
     lease = world.load("busy", 5)
     world.load("other", 5)
     big = world.request("big", 9)
@@ -1039,3 +1039,27 @@ def test_figures_are_wanted_only_where_they_can_matter() -> None:
     assert not needs_figures(world.state, events.Released(world.now, lease))
     assert needs_figures(world.state, events.Requested(world.now, 99, an_order("a", num_ctx=8192)))
     assert needs_figures(world.state, events.TimerFired(world.now))
+
+
+def test_a_pinned_model_stays_where_a_busy_one_will_make_room() -> None:
+    world = World(free_gb=4)
+    world.load_idle("pinned", 2, keep_alive=math.inf)
+    lease = world.load("busy", 2)
+    waiter = world.request("new", 2)
+    assert world.stops() == []
+
+    world.release(lease)
+    world.stopped("busy")
+    world.ready("new")
+
+    assert world.is_granted(waiter)
+    assert world.stops() == ["busy"]
+
+
+def test_a_pinned_model_goes_where_nothing_else_would_ever_make_room() -> None:
+    world = World(free_gb=4)
+    world.load_idle("pinned", 4, keep_alive=math.inf)
+
+    world.request("new", 2)
+
+    assert world.stops() == ["pinned"]

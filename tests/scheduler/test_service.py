@@ -33,6 +33,7 @@ class Stand:
     def __init__(self, config: Config | None = None, free_gb: float = 16.0) -> None:
         self.servers = FakeModelServers()
         self.free_gb = free_gb
+        self.reserve_gb = 0.0
         self.prepared: list[str] = []
         self.prepare_failure: Exception | None = None
         self.supply_failure: OSError | None = None
@@ -55,7 +56,7 @@ class Stand:
         if self.supply_failure:
             raise self.supply_failure
         held_bytes = sum(s.script.memory.total_bytes for s in self.servers.made if not s.has_exited)
-        return supply_of(self.free_gb - held_bytes / GB)
+        return supply_of(self.free_gb - held_bytes / GB, reserve_gb=self.reserve_gb)
 
     def script(self, model: StoredModel) -> Script:
         return self.servers.scripts.setdefault(model.name.display, Script())
@@ -339,6 +340,84 @@ async def test_a_model_that_needs_the_memory_of_an_idle_one_gets_it() -> None:
 
     assert stand.servers.made[0].has_exited
     assert [row.model for row in stand.scheduler.residents()] == [OTHER]
+    await stand.scheduler.close()
+
+
+async def test_a_lease_is_a_budget_for_the_runner(stand: Stand) -> None:
+    await stand.use()
+
+    (resident,) = stand.scheduler.residents()
+    assert stand.servers.made[0].spec.memory_limit_bytes == resident.need.total_bytes - resident.need.runtime_bytes
+
+
+async def test_a_limit_in_the_settings_is_the_budget_of_all_models() -> None:
+    stand = Stand(Config(memory_limit_bytes=2 * GB), free_gb=64)
+    await stand.scheduler.start()
+    await stand.use(TINY)
+    await stand.use(OTHER)
+
+    assert [row.model for row in stand.scheduler.residents()] == [OTHER]
+    with pytest.raises(NeverFits, match=r"this machine can give 2\.0 GB"):
+        await stand.use(stored_model("huge", size_gb=3))
+    assert [row.model for row in stand.scheduler.residents()] == [OTHER]
+    await stand.scheduler.close()
+
+
+async def test_memory_that_others_take_is_noticed_without_a_request(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "paddock.scheduler")
+    stand.script(TINY).cache_bytes = 7
+    await stand.use()
+    stand.reserve_gb, stand.free_gb = 2.0, 2.0
+
+    await until(lambda: "shrink_caches" in stand.servers.made[0].calls)
+    await stand.closed()
+
+    assert "event=shrink model=tiny" in caplog.text
+    assert "event=shrunk model=tiny:latest generation=1 freed=7" in caplog.text
+    assert "below the reserve of 2.0 GB, and it is the idle model that is missed least" in caplog.text
+
+
+async def test_a_runner_that_cannot_shrink_its_caches_harms_nobody(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stand.use()
+
+    async def refuse(keep_bytes: int) -> int:
+        raise RunnerDied("It is gone.")
+
+    monkeypatch.setattr(stand.servers.made[0], "shrink_caches", refuse)
+    stand.reserve_gb, stand.free_gb = 2.0, 2.0
+
+    await until(lambda: "event=shrink_failed" in caplog.text)
+    await stand.closed()
+
+
+async def test_looking_waits_only_a_moment_for_a_runner_that_says_nothing(stand: Stand) -> None:
+    script = stand.script(TINY)
+    await stand.use()
+    script.memory_gate = asyncio.Event()
+
+    await asyncio.wait_for(stand.scheduler.look(), 2)
+
+    assert stand.scheduler.residents()[0].size_bytes == GB
+
+
+async def test_the_queue_tells_who_waits_for_how_long_and_why() -> None:
+    stand = Stand(free_gb=2)
+    await stand.scheduler.start()
+    async with stand.scheduler.lease(TINY, ANY, None):
+        waiting = asyncio.create_task(stand.use(OTHER))
+        await until(lambda: stand.scheduler.queue().waiting)
+        queue = stand.scheduler.queue()
+        assert (queue.waiting, queue.most) == (1, 512)
+        assert queue.oldest_seconds >= 0
+        assert queue.reasons == {"other:latest": "tiny:latest must first come to rest"}
+
+    await waiting
+    assert stand.scheduler.queue().waiting == 0
     await stand.scheduler.close()
 
 

@@ -64,7 +64,13 @@ def stored_model(
 def an_order(name: str, size_gb: float = 1.0, **fixed: int) -> LoadOrder:
     """An order of exactly this size for the model of this name (which is its key)."""
     made = order(stored_model(name, digest=name), LoadWish(**fixed), Config(), has_accelerator=False)
-    return replace(made, need=Need(int(size_gb * GB), 0, 0, 0))
+    need = Need(int(size_gb * GB), 0, 0, 0)
+    return replace(made, need=need, need_of=lambda _: need)
+
+
+def a_policy(**settings: int) -> Policy:
+    """A policy under which runners take as many requests as come, unless the settings say otherwise."""
+    return Policy(KEEP_ALIVE, **{"lookahead": 1_000_000, **settings})
 
 
 def supply_of(free_gb: float, total_gb: float = 64.0, reserve_gb: float = 0.0) -> Supply:
@@ -81,7 +87,7 @@ class World:
     """
 
     free_gb: float = 16.0
-    policy: Policy = field(default_factory=lambda: Policy(KEEP_ALIVE))
+    policy: Policy = field(default_factory=lambda: a_policy())
     has_slow_memory: bool = False
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paddock.errors import DamagedModel, LoadFailed, OutOfMemory, RunnerDied, UnsupportedModel
-from paddock.supervisor.exit_report import ExitReport, classify, describe_exit, last_words, one_line
+from paddock.supervisor.exit_report import Cause, ExitReport, classify, describe_exit, last_words, one_line
 
 TRACEBACK = b"""loading
 Traceback (most recent call last):
@@ -88,7 +88,8 @@ def test_an_exit_while_loading_is_classified(return_code, tail, kind):
 
 def test_an_exit_while_serving_is_a_death_unless_memory_ran_out():
     assert type(classify(ExitReport("tiny", 1, TRACEBACK), is_loading=False)) is RunnerDied
-    assert type(classify(ExitReport("tiny", -9), is_loading=False)) is OutOfMemory
+    assert type(classify(ExitReport("tiny", 1, b"RuntimeError: out of memory"), is_loading=False)) is OutOfMemory
+    assert type(classify(ExitReport("tiny", -9), is_loading=False)) is RunnerDied
 
 
 def test_a_stop_that_was_asked_for_is_no_lack_of_memory():
@@ -100,3 +101,29 @@ def test_a_stop_that_was_asked_for_is_no_lack_of_memory():
 
 def test_the_reason_has_the_status_and_the_last_words():
     assert ExitReport("tiny", 1, b"fatal: no weights.\n").reason == "exit code 1: fatal: no weights"
+
+
+@pytest.mark.parametrize(
+    ("report", "cause"),
+    [
+        (ExitReport("tiny", -9), Cause.KILLED_BY_SYSTEM),
+        (ExitReport("tiny", -9, is_requested=True), Cause.STOPPED),
+        (ExitReport("tiny", -9, verdict="hang, no progress for 9 seconds"), Cause.HANG),
+        (ExitReport("tiny", -9, verdict="it has closed its socket"), Cause.UNFIT),
+        (ExitReport("tiny", 134, b"what(): [metal::malloc] Unable to allocate 9 bytes"), Cause.OUT_OF_MEMORY),
+        (ExitReport("tiny", 1, b"ValueError: Model type mystery not supported."), Cause.UNSUPPORTED),
+        (ExitReport("tiny", 1, b"ValueError: Missing 3 parameters"), Cause.DAMAGED),
+        (ExitReport("tiny", 1, b"jinja2.exceptions.TemplateSyntaxError: unexpected end"), Cause.TEMPLATE),
+        (ExitReport("tiny", 1, b"error: this file is refused by policy"), Cause.REFUSED),
+        (ExitReport("tiny", 1, b"IndexError: list index out of range"), Cause.CRASHED),
+    ],
+)
+def test_every_end_has_a_cause(report, cause):
+    assert report.cause is cause
+
+
+def test_a_hang_is_told_to_whoever_waited():
+    error = classify(ExitReport("tiny", -9, verdict="hang, no progress for 9 seconds"), is_loading=False)
+    assert type(error) is RunnerDied
+    expected = "The runner of 'tiny' ended while it was answering: hang, no progress for 9 seconds."
+    assert error.message == expected

@@ -67,6 +67,7 @@ async def test_the_command_line_is_the_contract_and_the_environment_is_scrubbed(
         "--parallel": "1",
         "--num-batch": "512",
         "--num-gpu": "-1",
+        "--memory-limit": "0",
     }
     environment = msgspec.json.decode(seen.read_bytes())
     assert "HF_TOKEN" not in environment
@@ -215,7 +216,8 @@ async def test_a_stop_of_a_process_that_nothing_ends_returns_and_says_that_it_is
         patched.setattr(RunnerProcess, "_signal_group", lambda self, number: None)
         patched.setattr(process_module, "KILL_SECONDS", 0.05)
         await process.stop(grace_seconds=0.05)
-    assert "The runner of tiny is stuck" in caplog.text
-    assert process.state is ProcessState.DRAINING
+    assert "event=runner_stuck model=tiny" in caplog.text
+    assert process.state is ProcessState.STUCK
+    assert "stuck" in (await process.wait_over()).sentence
     process.kill()
     assert (await process.wait_gone(2)).is_requested

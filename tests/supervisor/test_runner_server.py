@@ -391,3 +391,16 @@ async def test_lives_with_answers_leave_no_descriptor_thread_zombie_or_task():
         await live()
     await until(lambda: (itself.num_fds(), threading.active_count(), len(asyncio.all_tasks())) == before)
     assert zombie_count() == 0
+
+
+async def test_it_hands_on_the_wish_for_smaller_caches(start_runner):
+    server = await start_runner()
+
+    assert await server.shrink_caches(keep_bytes=6) == 7
+
+
+async def test_it_remembers_what_its_runner_last_said(start_runner):
+    server = await start_runner()
+
+    assert server.last_health is not None
+    assert server.last_health.pid == server.pid

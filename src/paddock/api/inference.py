@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -29,12 +30,17 @@ from paddock.api.schemas import (
 from paddock.api.services import Services, services_of
 from paddock.api.stream import JSON, NDJSON, Stream
 from paddock.config import parse_keep_alive
-from paddock.errors import BadRequest
+from paddock.errors import BadRequest, RunnerError
 from paddock.options import merge
 from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Frame, Sampling, Text
 from paddock.scheduler.service import LoadWish
 from paddock.store.library import StoredModel
 from paddock.supervisor.model_server import ModelServer
+
+_NOTICE_SECONDS = 0.02
+"""How long after the end of a runner its replacement is asked for …"""
+_LONGEST_NOTICE_SECONDS = 5.0
+"""… and how long the dead one may still be lent."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -190,16 +196,48 @@ async def _whole(services: Services, job: _Job, began: int) -> AsyncGenerator[by
 
 
 async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[str | Metrics, None]:
-    """Borrow the model, run the request on it, hand the model back: text as it comes, metrics once at the end."""
-    async with (
-        services.scheduler.lease(job.model, job.wish, job.keep_alive_seconds) as lease,
-        aclosing(job.start(lease.server)) as frames,
-    ):
-        async for frame in frames:
-            if isinstance(frame, Text):
-                yield frame.content
-            elif isinstance(frame, Done):
-                yield _metrics(frame, lease.load_duration_ns, time.monotonic_ns() - began)
+    """Borrow the model, run the request on it, hand the model back: text as it comes, metrics once at the end.
+
+    A runner that dies before it said anything is replaced once; a request that sees two die ends.
+    """
+    replaced = _Replaced()
+    while True:
+        async with (
+            services.scheduler.lease(job.model, job.wish, job.keep_alive_seconds) as lease,
+            aclosing(job.start(lease.server)) as frames,
+        ):
+            is_silent = True
+            try:
+                async for frame in frames:
+                    is_silent = is_silent and not isinstance(frame, Text)
+                    if isinstance(frame, Text):
+                        yield frame.content
+                    elif isinstance(frame, Done):
+                        yield _metrics(frame, lease.load_duration_ns, time.monotonic_ns() - began)
+                return
+            except RunnerError:
+                if not is_silent or not replaced.allows_another(lease.server):
+                    raise
+        await asyncio.sleep(_NOTICE_SECONDS)
+
+
+class _Replaced:
+    """The one runner that died under a request before it said anything."""
+
+    def __init__(self) -> None:
+        self._dead: ModelServer | None = None
+        self._until = 0.0
+
+    def allows_another(self, server: ModelServer) -> bool:
+        """Whether the request may be tried again after this server failed it. That the scheduler lends the dead one
+        once more, because it has not noticed yet, does not count for a while."""
+        if not server.has_exited:
+            return False
+        now = time.monotonic()
+        if self._dead is None:
+            self._dead, self._until = server, now + _LONGEST_NOTICE_SECONDS
+            return True
+        return server is self._dead and now < self._until
 
 
 def _metrics(done: Done, load_duration: int, total_duration: int) -> Metrics:
@@ -234,7 +272,7 @@ def _without_prompt(
             await services.scheduler.unload(model.digest)
             yield _with_metrics(chunk("", True), Metrics(done_reason="unload"))
             return
-        async with services.scheduler.lease(model, wish, keep_alive):
+        async with services.scheduler.lease(model, wish, keep_alive, takes_slot=False):
             yield _with_metrics(chunk("", True), Metrics(done_reason="load"))
 
     return Stream(work(), JSON)

@@ -25,6 +25,7 @@ from paddock.api.schemas import (
     RunningModel,
     ShowAnswer,
     ShowBody,
+    Terms,
     WireMessage,
 )
 from paddock.api.services import Services, services_of
@@ -73,7 +74,9 @@ async def tags(request: Request) -> Response:
 
 async def ps(request: Request) -> Response:
     """GET /api/ps: longest remaining first."""
-    residents = services_of(request).scheduler.residents()
+    scheduler = services_of(request).scheduler
+    await scheduler.look()
+    residents = scheduler.residents()
     rows = sorted(residents, key=lambda row: -row.expires_at.timestamp() if row.expires_at else -math.inf)
     return json_response({"models": [_running(row) for row in rows]})
 
@@ -115,6 +118,15 @@ def _running(row: ResidentView) -> RunningModel:
         expires_at=expires_at.isoformat(),
         size_vram=row.device_bytes,
         context_length=row.context_length,
+        state=row.state,
+        active_requests=row.active_requests,
+        waiting_requests=row.waiting_requests,
+        parallel=row.options.parallel,
+        promised=row.need.total_bytes,
+        terms=Terms.of(row.need),
+        memory=row.pool_id,
+        peak=row.peak_bytes,
+        peak_foreseen=row.peak_foreseen_bytes,
     )
 
 

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from paddock import __version__
-from paddock.api import inference, models
+from paddock.api import fit, inference, models, status
 from paddock.api.errors import on_not_found, on_paddock_error, on_wrong_method
 from paddock.api.guard import Guard
 from paddock.api.services import Services
@@ -31,6 +31,8 @@ ROUTES = [
     Route("/api/version", version),
     Route("/api/tags", models.tags),
     Route("/api/ps", models.ps),
+    Route("/api/status", status.status),
+    Route("/api/fit", fit.fit, methods=["POST"]),
     Route("/api/show", models.show, methods=["POST"]),
     Route("/api/copy", models.copy, methods=["POST"]),
     Route("/api/delete", models.delete, methods=["DELETE"]),

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from paddock.memory.estimate import Need
+
 
 class Body(msgspec.Struct, kw_only=True, frozen=True):
     """Base of all request bodies."""
@@ -195,8 +197,35 @@ class ListedModel(msgspec.Struct, kw_only=True, frozen=True):
     capabilities: tuple[str, ...]
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner needs, in bytes. Loading and working are not at the same time: the total has the larger of them."""
+
+    weights: int
+    context: int
+    workspace: int
+    runtime: int
+    loading: int
+    total: int
+
+    @classmethod
+    def of(cls, need: Need) -> Terms:
+        """A need as it goes over the wire."""
+        return cls(
+            weights=need.weights_bytes,
+            context=need.kv_bytes,
+            workspace=need.workspace_bytes,
+            runtime=need.runtime_bytes,
+            loading=need.load_bytes,
+            total=need.total_bytes,
+        )
+
+
 class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
-    """A row of /api/ps. `size` is what the model holds or was promised, `size_vram` its part on accelerators."""
+    """A row of /api/ps. `size` is what the model holds or was promised, `size_vram` its part on accelerators.
+
+    What follows `context_length` is not Ollama's. `context_length` and `parallel` are those in force, which may be less
+    than the default where nobody fixed them.
+    """
 
     name: str
     model: str
@@ -206,6 +235,85 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     expires_at: str
     size_vram: int
     context_length: int
+    state: str
+    active_requests: int
+    waiting_requests: int
+    parallel: int
+    promised: int
+    """Bytes set aside for it, whatever it holds now."""
+    terms: Terms
+    """What `promised` is made of."""
+    memory: str
+    """Which of the memories in /api/status it lives in."""
+    peak: int
+    """Most bytes that it ever held."""
+    peak_foreseen: int
+    """What was foreseen for as far as its contexts have been filled; 0 while they have not."""
+
+
+class StatusAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """GET /api/status: what an operator wants to know. Nothing in it is taken from a plan: all of it was seen."""
+
+    status: str
+    """ok | degraded"""
+    version: str
+    uptime_seconds: float
+    problems: tuple[str, ...]
+    """Why it is degraded, a sentence each."""
+    queue: QueueStatus
+    runners: tuple[RunnerStatus, ...]
+    memory: tuple[PoolStatus, ...]
+    store: StoreStatus
+
+
+class QueueStatus(msgspec.Struct, kw_only=True, frozen=True):
+    """Requests that wait for a model."""
+
+    waiting: int
+    limit: int
+    oldest_seconds: float
+    reasons: dict[str, str]
+    """By model: why it is not loaded yet."""
+
+
+class RunnerStatus(msgspec.Struct, kw_only=True, frozen=True):
+    """One runner process."""
+
+    model: str
+    digest: str
+    state: str
+    """loading | ready | stopping"""
+    progress: float
+    """Share of its load that is done."""
+    last_moved_seconds: float | None
+    """Since its work last moved; null while it has not answered yet."""
+    tokens: int
+    """Generated since its start."""
+    active_requests: int
+    waiting_requests: int
+    context_length: int
+    parallel: int
+    size: int
+    promised: int
+
+
+class PoolStatus(msgspec.Struct, kw_only=True, frozen=True):
+    """One memory: main memory, or an accelerator's."""
+
+    id: str
+    total: int
+    free: int
+    """As far as models may have it."""
+    reserve: int
+
+
+class StoreStatus(msgspec.Struct, kw_only=True, frozen=True):
+    """The store of models."""
+
+    is_readable: bool
+    is_writable: bool
+    free: int
+    """Bytes on its disk."""
 
 
 class ShowAnswer(Answer, kw_only=True, frozen=True):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from paddock.config import settings_help
 from paddock.errors import PaddockError
 
 
@@ -66,8 +67,8 @@ def paddock(
         typer.echo(context.get_help())
 
 
-@app.command("serve")
-@app.command("start", hidden=True)
+@app.command("serve", epilog=settings_help())
+@app.command("start", epilog=settings_help(), hidden=True)
 def serve() -> None:
     """Run the server in the foreground (also: start)."""
     from paddock.cli.serve import serve as run_server
@@ -131,11 +132,29 @@ def list_models(prefix: Prefix = "") -> None:
 
 
 @app.command("ps")
-def ps(prefix: Prefix = "") -> None:
+def ps(
+    prefix: Prefix = "",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also their memory in terms, and what is free.")] = False,
+) -> None:
     """List the models that are loaded."""
     from paddock.cli import models
 
-    models.ps(prefix)
+    models.ps(prefix, verbose)
+
+
+@app.command("fit")
+def fit(
+    model: Model,
+    ctx: Annotated[int | None, typer.Option(min=1, help="Tokens of context.", show_default=False)] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Sequences at once.", show_default=False)] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Of pictures, in pixels.", show_default=False)] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Of pictures, in pixels.", show_default=False)] = None,
+) -> None:
+    """Show what memory a model needs and whether it fits, without loading it."""
+    from paddock.cli import fit as fitting
+
+    if not fitting.fit(model, {"num_ctx": ctx, "parallel": parallel}, width, height):
+        raise typer.Exit(1)
 
 
 @app.command("show")

@@ -10,6 +10,7 @@ import typer
 
 from paddock import __version__
 from paddock.cli.client import Client, NoServer, connect
+from paddock.cli.fit import running_terms
 from paddock.cli.progress import follow
 from paddock.cli.render import human_bytes, human_time, printable, processor, table, until
 from paddock.cli.show import overview
@@ -40,15 +41,16 @@ def model_table(client: Client, prefix: str = "") -> str:
     return table(("NAME", "ID", "SIZE", "MODIFIED"), rows)
 
 
-def ps(prefix: str) -> None:
+def ps(prefix: str, is_verbose: bool = False) -> None:
     """Print the models that are loaded."""
-    now = datetime.now(UTC)
-    rows = [
-        _running_row(model, now)
-        for model in connect().call("GET", "/api/ps")["models"]
-        if model["name"].lower().startswith(prefix.lower())
+    now, client = datetime.now(UTC), connect()
+    models = [
+        model for model in client.call("GET", "/api/ps")["models"] if model["name"].lower().startswith(prefix.lower())
     ]
+    rows = [_running_row(model, now) for model in models]
     typer.echo(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows), nl=False)
+    if is_verbose:
+        typer.echo(running_terms(models, client.call("GET", "/api/status")["memory"]), nl=False)
 
 
 def _running_row(model: dict[str, Any], now: datetime) -> tuple[str, ...]:

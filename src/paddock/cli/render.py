@@ -40,6 +40,18 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+BAR_CELLS = 50
+
+
+def bar(total: int, parts: Sequence[tuple[str, int]], cells: int = BAR_CELLS) -> str:
+    """A line of `cells` letters: each part's in proportion, at least one of what there is any of, dots for the rest."""
+    drawn = ""
+    for letter, size in parts:
+        wanted = round(size / max(1, total) * cells)
+        drawn += letter * min(max(wanted, 1 if size > 0 else 0), cells - len(drawn))
+    return drawn.ljust(cells, ".")
+
+
 def human_bytes(size_bytes: int) -> str:
     """A size in decimal units, as Ollama writes it: one digit after the point below ten, none from there on."""
     for unit, scale in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):

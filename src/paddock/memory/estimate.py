@@ -1,24 +1,38 @@
-"""What a model will need in memory, in terms, from its own facts and the options of its runner. It reads nothing."""
+"""What a model will need in memory, in terms, from its own facts and the options of its runner. It reads nothing.
+
+The formulas were found by reading MLX and mlx-lm and checked against running models: docs/memory.md has the figures.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from paddock.store.layers import CacheLayers, Layers
+
 MIB = 1024 * 1024
 
-RUNTIME_BYTES = 200 * MIB
-"""A runner's own process: the interpreter, MLX and the tokenizer."""
+RUNTIME_BYTES = 64 * MIB
+"""A runner's own process on the CPU: the interpreter, MLX, the tokenizer and OpenBLAS. Measured, private pages only."""
+ACCELERATOR_RUNTIME_BYTES = 512 * MIB
+"""As above with an accelerator's driver, context and kernels. A bound that was not measured."""
 
 KV_STEP_TOKENS = 256
 """MLX's caches grow in steps of this many tokens."""
+SPARE_BYTES = 32 * MIB
+"""Freed buffers that MLX's allocator keeps for the next step."""
+SCAN_STEP_TOKENS = 256
+"""mlx-lm computes state-space layers in steps of this many tokens."""
 
 _FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _ACCELERATOR_ITEM_BYTES = 2
 _CPU_ITEM_BYTES = 4
-_ACTIVATIONS_PER_LAYER = 24
-"""Vectors of the model's width that one layer has in flight for each token of a prompt's step: the attention's and the
-feed-forward network's (four times as wide, twice), with their temporaries."""
+_LOAD_GROUP_BYTES = 64 * MIB
+"""The engine reads weights in groups of this size."""
+_SCAN_MATRICES = 12
+_QUANTISED_GROUP = 64
+_ACTIVATIONS_PER_WIDTH = 24
+"""Where the layers are not known: vectors of the model's width that one layer has in flight for each token."""
 
 
 class ModelShape(Protocol):
@@ -48,22 +62,47 @@ class ModelShape(Protocol):
     def head_dim(self) -> int:
         """Width of one head."""
 
+    @property
+    def layers(self) -> Layers | None:
+        """What each layer keeps; None where it is not known."""
+
+    @property
+    def float32_bytes(self) -> int:
+        """Of the weights once all that is floating is float32, quantised ones as stored."""
+
+    @property
+    def largest_tensor_bytes(self) -> int:
+        """As stored; experts of one layer count as one."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a runner's options its memory depends on."""
+
+    num_ctx: int
+    parallel: int = 1
+    num_batch: int = 512
+    kv_bits: int = 0
+    """Of each number in the cache: 8 or 4; 0 leaves it as the model computes."""
+
 
 @dataclass(frozen=True)
 class Need:
-    """The memory of one runner, in bytes."""
+    """The memory of one runner at its worst, in bytes."""
 
     weights_bytes: int
     kv_bytes: int
-    """Keys and values of all sequences at their full length."""
+    """What is kept of all sequences at their full length: keys, values and recurrent state."""
     workspace_bytes: int
-    """Intermediate results of the longest step."""
+    """Intermediate results of the longest step, and spare buffers."""
     runtime_bytes: int = RUNTIME_BYTES
+    load_bytes: int = 0
+    """Beyond the weights, while they are read. It is gone before the first token."""
 
     @property
     def total_bytes(self) -> int:
-        """All terms."""
-        return self.weights_bytes + self.kv_bytes + self.workspace_bytes + self.runtime_bytes
+        """All terms; loading and working are not at the same time."""
+        return self.weights_bytes + self.runtime_bytes + max(self.load_bytes, self.kv_bytes + self.workspace_bytes)
 
     def describe(self) -> str:
         """The terms for a user: "weights 12.0 GB, context 0.2 GB, workspace 0.1 GB, runtime 0.2 GB"."""
@@ -73,6 +112,8 @@ class Need:
             "workspace": self.workspace_bytes,
             "runtime": self.runtime_bytes,
         }
+        if self.load_bytes > self.kv_bytes + self.workspace_bytes:
+            terms["loading"] = self.load_bytes
         return ", ".join(f"{name} {gigabytes(size_bytes)}" for name, size_bytes in terms.items())
 
 
@@ -83,31 +124,100 @@ def gigabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB"
 
 
-def estimate(shape: ModelShape, *, num_ctx: int, parallel: int, num_batch: int, on_accelerator: bool) -> Need:
-    """The memory that a runner may come to hold with these options.
-
-    Weights: as stored; without an accelerator the engine turns floating weights into float32, and quantised ones stay.
-    Keys and values: layers x 2 x heads x width of a head x bytes of an item, for every token of every sequence.
-    Workspace: the activations of one step of a prompt. Runtime: a constant.
-    """
-    item_bytes = _ACCELERATOR_ITEM_BYTES if on_accelerator else _CPU_ITEM_BYTES
-    steps = -(-num_ctx // KV_STEP_TOKENS)
+def estimate(
+    shape: ModelShape, *, num_ctx: int, parallel: int, num_batch: int, on_accelerator: bool, kv_bits: int = 0
+) -> Need:
+    """The memory that a runner of a text model may come to hold with these options: each term has its own function."""
+    settings = Settings(num_ctx, parallel, num_batch, kv_bits)
+    weights = weights_bytes(shape, on_accelerator)
+    item_bytes = item_bytes_of(shape, on_accelerator)
     return Need(
-        weights_bytes=_weights_bytes(shape, on_accelerator),
-        kv_bytes=steps * KV_STEP_TOKENS * parallel * _kv_bytes_per_token(shape, item_bytes),
-        workspace_bytes=num_batch * shape.embedding_length * _ACTIVATIONS_PER_LAYER * item_bytes,
+        weights_bytes=weights,
+        kv_bytes=kv_bytes(shape, settings, item_bytes),
+        workspace_bytes=workspace_bytes(shape, settings, item_bytes, on_accelerator) + SPARE_BYTES,
+        runtime_bytes=ACCELERATOR_RUNTIME_BYTES if on_accelerator else RUNTIME_BYTES,
+        load_bytes=load_bytes(shape, is_converted=weights != shape.weights_bytes),
     )
 
 
-def _weights_bytes(shape: ModelShape, on_accelerator: bool) -> int:
-    stored_item_bytes = _FLOAT_BYTES.get(shape.quantization_level.upper())
-    if on_accelerator or stored_item_bytes is None:
+def item_bytes_of(shape: ModelShape, on_accelerator: bool) -> int:
+    """Of a number in a cache or between layers: on the CPU the engine computes in float32, else in half precision
+    unless the model's own weights are wider."""
+    if not on_accelerator:
+        return _CPU_ITEM_BYTES
+    return max(_ACCELERATOR_ITEM_BYTES, min(4, _FLOAT_BYTES.get(shape.quantization_level.upper(), 0)))
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------
+
+
+def weights_bytes(shape: ModelShape, on_accelerator: bool) -> int:
+    """As stored; without an accelerator the engine turns all that is floating into float32 (`model.set_dtype`), the
+    scales of quantised weights too, while the packed numbers stay as they are."""
+    if on_accelerator:
         return shape.weights_bytes
-    return shape.weights_bytes * _CPU_ITEM_BYTES // stored_item_bytes
+    if shape.float32_bytes:
+        return shape.float32_bytes
+    stored_item_bytes = _FLOAT_BYTES.get(shape.quantization_level.upper())
+    return shape.weights_bytes if stored_item_bytes is None else shape.weights_bytes * 4 // stored_item_bytes
 
 
-def _kv_bytes_per_token(shape: ModelShape, item_bytes: int) -> int:
-    """Exact for plain attention where the layers are known.
+def load_bytes(shape: ModelShape, *, is_converted: bool) -> int:
+    """Beyond the weights, while they are read.
+
+    MLX reads a tensor into the memory where it stays. Where it is converted, or experts are stacked, what was read and
+    what it becomes exist at once: for a group of tensors (half of it, as stored), or for the largest one.
+    """
+    if not is_converted:
+        return 0
+    return max(min(_LOAD_GROUP_BYTES // 2, shape.weights_bytes), shape.largest_tensor_bytes)
+
+
+# ---- what is kept of each sequence ----------------------------------------------------------------------------------
+
+
+def kv_bytes(shape: ModelShape, settings: Settings, item_bytes: int) -> int:
+    """Of all sequences at their full length: for each the sum over its layers, by the kind of their cache.
+
+    Where the layers are not known, plain attention (`_bound_per_token`).
+    """
+    layers = shape.layers
+    if layers is None:
+        return _whole_steps(settings.num_ctx) * settings.parallel * _bound_per_token(shape, item_bytes)
+    cached = sum(group.count * layer_bytes(group, settings, item_bytes) for group in layers.caches)
+    return settings.parallel * (cached + _state_bytes(layers, settings, item_bytes))
+
+
+def layer_bytes(group: CacheLayers, settings: Settings, item_bytes: int) -> int:
+    """One layer's keys and values of one sequence: heads x tokens x (width of a key + of a value) x bytes of an item.
+
+    Full: all tokens, in whole steps of 256 (`mlx_lm.models.cache.KVCache`). Window w: w tokens, and while a prompt is
+    read the chunk on top (`RotatingKVCache`, w + chunk - 1); one that is not full yet grows by a step at once.
+    Quantised: bits of each number and a scale and a bias for each group of 64 (`QuantizedKVCache`); windows are not.
+    """
+    width = group.heads * (group.key_width + group.value_width)
+    if group.window:
+        tokens = min(_whole_steps(settings.num_ctx) + KV_STEP_TOKENS, group.window + settings.num_batch)
+        return tokens * width * item_bytes
+    tokens = _whole_steps(settings.num_ctx)
+    if settings.kv_bits:
+        return tokens * width * settings.kv_bits // 8 + tokens * 2 * item_bytes * -(-width // _QUANTISED_GROUP)
+    return tokens * width * item_bytes
+
+
+def _state_bytes(layers: Layers, settings: Settings, item_bytes: int) -> int:
+    """Recurrent layers (`ArraysCache`): their state, which mlx-lm keeps in float32 and which does not grow; and the
+    convolutions' inputs of the step that was last computed, which the next one needs a few of but which stay whole."""
+    step = min(settings.num_batch, settings.num_ctx)
+    return layers.state_values * 4 + layers.scanned_width * step * item_bytes
+
+
+def _whole_steps(tokens: int) -> int:
+    return -(-tokens // KV_STEP_TOKENS) * KV_STEP_TOKENS
+
+
+def _bound_per_token(shape: ModelShape, item_bytes: int) -> int:
+    """Exact for plain attention where the sizes are known.
 
     Else a bound: a layer's keys are at most as wide as the model (d), and a transformer's layer has about 12 d^2
     weights, so L layers of P weights in all keep 2 x L x d = P / (6 d) values for each token. The weights are taken
@@ -120,3 +230,54 @@ def _kv_bytes_per_token(shape: ModelShape, item_bytes: int) -> int:
     stored_item_bytes = _FLOAT_BYTES.get(shape.quantization_level.upper(), 0.5)
     weights = shape.weights_bytes / stored_item_bytes
     return int(weights / (6 * shape.embedding_length)) * item_bytes
+
+
+# ---- what one step computes -----------------------------------------------------------------------------------------
+
+
+def workspace_bytes(shape: ModelShape, settings: Settings, item_bytes: int, on_accelerator: bool) -> int:
+    """Intermediate results of the longest step: a chunk of a prompt at the end of the context.
+
+    Activations of a chunk, and the larger of what attention and what recurrence has on top; they are in different
+    layers. Sequences read their prompts one after the other, so `parallel` does not multiply it. Logits are made for
+    one position only, and a few vectors of them by the sampler of each sequence.
+    """
+    layers = shape.layers
+    chunk = min(settings.num_batch, settings.num_ctx)
+    if layers is None:
+        return chunk * shape.embedding_length * _ACTIVATIONS_PER_WIDTH * item_bytes
+    on_top = max(
+        _attention_bytes(layers, chunk, settings.num_ctx, item_bytes, on_accelerator), _scan_bytes(layers, chunk)
+    )
+    logits = settings.parallel * 4 * layers.vocabulary * 4
+    return chunk * activation_values(layers) * item_bytes + on_top + logits
+
+
+def activation_values(layers: Layers) -> int:
+    """Numbers in flight for each token of a chunk. MLX hands out the work of about a layer ahead of computing it, so a
+    layer's parts exist together: three of the feed-forward network's width (gate, up, their product), four of the
+    model's, three of the queries' (before and after their positions, the result), and the new keys and values twice."""
+    widest = max((group.heads * (group.key_width + group.value_width) for group in layers.caches), default=0)
+    return 3 * layers.feed_forward + 4 * layers.hidden + 3 * layers.query_width + widest
+
+
+def _attention_bytes(layers: Layers, chunk: int, num_ctx: int, item_bytes: int, on_accelerator: bool) -> int:
+    """The scores of one layer, heads x chunk x context, and its mask, which MLX writes out on the CPU
+    (`mx.fast.scaled_dot_product_attention` has no kernel there and its products, sums and softmax reuse one buffer);
+    accelerators compute them in tiles. And a second copy of one layer's keys and values while its cache grows."""
+    tokens = _whole_steps(num_ctx)
+    copied = max(
+        (tokens * group.heads * (group.key_width + group.value_width) for group in layers.caches if not group.window),
+        default=0,
+    )
+    scores = 0 if on_accelerator else chunk * min(tokens, num_ctx) * (layers.query_heads * item_bytes + 1)
+    return scores + copied * item_bytes
+
+
+def _scan_bytes(layers: Layers, chunk: int) -> int:
+    """Recurrent layers, in float32. State-space ones make about twelve matrices of heads x step x step, in steps of 256
+    tokens (`mlx_lm.models.ssm.ssm_attn`); ones with the delta rule hold the state after each token of the chunk
+    (`gated_delta_ops`), which Metal's kernel would not."""
+    step = min(chunk, SCAN_STEP_TOKENS)
+    state_space = _SCAN_MATRICES * layers.scan_heads * step * step
+    return 4 * max(state_space, chunk * layers.delta_state)

@@ -85,7 +85,7 @@ class Holding:
     """What a reload would have to read."""
     idle_seconds: float = 0.0
     is_pinned: bool = False
-    """Kept for ever by its keep_alive: evicted after all others."""
+    """Kept for ever by its keep_alive: evicted only where all others would not do, busy ones included."""
 
     @property
     def outstanding_bytes(self) -> int:
@@ -203,7 +203,9 @@ class _Shortage:
 
 
 def _decide_in(pool: Pool, ask: Ask, reserve_bytes: int, holdings: Sequence[Holding], max_loaded: int) -> Verdict:
-    usable_bytes = pool.free_bytes - reserve_bytes
+    # Of memory that is shared with the system an accelerator may only have a part, however much is free.
+    held_bytes = sum(holding.held_bytes for holding in holdings if holding.pool_id == pool.id)
+    usable_bytes = min(pool.free_bytes, pool.total_bytes - held_bytes) - reserve_bytes
     usable_bytes -= sum(holding.outstanding_bytes for holding in holdings if holding.pool_id == pool.id)
     loaded = sum(holding.standing in _HAVE_PROCESS for holding in holdings)
     missing_places = loaded + 1 - max_loaded if max_loaded else 0
@@ -213,14 +215,16 @@ def _decide_in(pool: Pool, ask: Ask, reserve_bytes: int, holdings: Sequence[Hold
     on_their_way = [holding for holding in holdings if holding.standing in _ON_THEIR_WAY]
     if shortage.is_met_by(on_their_way):
         return MustWait(f"{_names(on_their_way)} must first give its memory back")
-    idle = sorted((h for h in holdings if h.standing is Standing.IDLE), key=lambda holding: holding.reluctance)
-    victims = shortage.fewest(on_their_way, idle)
-    if victims is not None:
-        return Evict(tuple(victim.key for victim in victims))
-    busy = sorted((h for h in holdings if h.standing in _WILL_END), key=lambda holding: holding.reluctance)
-    enders = shortage.fewest([*on_their_way, *idle], busy)
-    if enders is not None:
-        return MustWait(f"{_names(enders)} must first come to rest", _with_process(enders))
+    for spares_pinned in (True, False):
+        movable = [holding for holding in holdings if not (holding.is_pinned and spares_pinned)]
+        idle = sorted((h for h in movable if h.standing is Standing.IDLE), key=lambda holding: holding.reluctance)
+        victims = shortage.fewest(on_their_way, idle)
+        if victims is not None:
+            return Evict(tuple(victim.key for victim in victims))
+        busy = sorted((h for h in movable if h.standing in _WILL_END), key=lambda holding: holding.reluctance)
+        enders = shortage.fewest([*on_their_way, *idle], busy)
+        if enders is not None:
+            return MustWait(f"{_names(enders)} must first come to rest", _with_process(enders))
     if shortage.is_met_by(holdings, at_most=True):
         return MustWait("how much memory the runners that load or stop now will leave is not known yet")
     most_bytes = usable_bytes + sum(holding.most_bytes for holding in holdings if holding.pool_id == pool.id)

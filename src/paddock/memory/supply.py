@@ -10,21 +10,24 @@ from paddock.memory.devices import Device, devices
 from paddock.memory.fit import Pool, Supply
 
 
-def current_supply() -> Supply:
+def current_supply(gpu_overhead_bytes: int = 0) -> Supply:
     """What the devices have and how much of it is free at this moment."""
-    return supply_of(devices())
+    return supply_of(devices(), gpu_overhead_bytes)
 
 
-def supply_of(found: Sequence[Device]) -> Supply:
-    """Pools of these devices. On Apple silicon Metal and the CPU share one memory, so they are one pool."""
-    shares_memory = any(device.id == "metal" for device in found)
+def supply_of(found: Sequence[Device], gpu_overhead_bytes: int = 0) -> Supply:
+    """Pools of these devices. An accelerator that uses the machine's memory, as Metal does, is one pool with the CPU.
+
+    `gpu_overhead_bytes` of each accelerator are left to others.
+    """
+    shares_memory = any(device.is_unified for device in found)
     pools = [
         Pool(
             id=device.id,
-            total_bytes=device.total_bytes,
-            free_bytes=device.free_bytes,
+            total_bytes=device.total_bytes - (gpu_overhead_bytes if device.is_accelerator else 0),
+            free_bytes=device.free_bytes - (gpu_overhead_bytes if device.is_accelerator else 0),
             has_accelerator=device.is_accelerator,
-            has_cpu=not device.is_accelerator or device.id == "metal",
+            has_cpu=not device.is_accelerator or device.is_unified,
         )
         for device in found
         if device.is_accelerator or not shares_memory

@@ -31,6 +31,16 @@ class StopRunner:
 
 
 @dataclass(frozen=True)
+class ShrinkCaches:
+    """Have a runner give back what it keeps only to be faster. Nothing answers: the next figures tell."""
+
+    key: str
+    generation: int
+    keep_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Grant:
     """Lend the waiter a lease on this runner."""
 
@@ -66,4 +76,4 @@ class ArmTimer:
     at: float
 
 
-Action = StartRunner | StopRunner | Grant | Reject | Postpone | ArmTimer
+Action = StartRunner | StopRunner | ShrinkCaches | Grant | Reject | Postpone | ArmTimer

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from paddock.errors import Busy, Cancelled, PaddockError, RunnerDied, ServerClosing
+from paddock.errors import Busy, Cancelled, OutOfMemory, PaddockError, RunnerDied, ServerClosing
 from paddock.scheduler import events
 from paddock.scheduler.actions import Action, Reject, StopRunner
 from paddock.scheduler.events import Event
+from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.retry import give_second_chance
 from paddock.scheduler.settle import is_held_back, settle
 from paddock.scheduler.state import RETURN_SECONDS, Lifecycle, Resident, Returning, State, Waiter
 from paddock.scheduler.transitions import attached, find_lease, reject, stop
@@ -28,17 +30,26 @@ def handle(state: State, event: Event) -> list[Action]:
 def needs_figures(state: State, event: Event) -> bool:
     """Whether the decisions on this event want fresh figures of memory (`MemoryChanged`) before it.
 
-    Not if it only lends or returns a lease while nobody waits, which is nearly always.
+    Not if it only lends or returns a lease, or waits for one of a runner that is there, which is nearly always.
     """
     match event:
         case events.Requested():
-            return not _can_be_granted(state, event)
+            return not _is_for_ready_runner(state, event.order) or _somebody_waits_for_memory(state)
         case events.Released() | events.Cancelled():
-            return bool(state.queues)
+            return _somebody_waits_for_memory(state)
         case events.MemoryChanged():
             return False
         case _:
             return True
+
+
+def _somebody_waits_for_memory(state: State) -> bool:
+    return any(not _is_for_ready_runner(state, head.order) for head in state.heads())
+
+
+def _is_for_ready_runner(state: State, order: LoadOrder) -> bool:
+    resident = state.residents.get(order.key)
+    return resident is not None and resident.is_ready and order.is_met_by(resident.order.options)
 
 
 def _take_in(state: State, event: Event) -> list[Action]:  # noqa: C901 - a table of events
@@ -87,15 +98,18 @@ def _waiter(state: State, event: events.Requested) -> Waiter:
         order=event.order,
         keep_alive_seconds=event.keep_alive_seconds,
         since=event.now,
+        takes_slot=event.takes_slot,
     )
 
 
 def _can_be_granted(state: State, event: events.Requested) -> bool:
     """Whether the request would be served at once."""
-    resident = state.residents.get(event.order.key)
-    if not resident or not resident.is_ready or event.order.key in state.queues:
+    resident, waiter = state.residents.get(event.order.key), _waiter(state, event)
+    if not resident or not _is_for_ready_runner(state, event.order) or is_held_back(state, waiter):
         return False
-    return event.order.is_met_by(resident.order.options) and not is_held_back(state, _waiter(state, event))
+    before = state.queues.get(event.order.key, [])
+    is_next = not event.takes_slot and len(attached(state, resident)) == len(before)
+    return (is_next or not before) and resident.has_room_for(waiter, state.policy.lookahead)
 
 
 def _cancelled(state: State, event: events.Cancelled) -> list[Action]:
@@ -112,6 +126,7 @@ def _release(state: State, waiter_id: int, now: float) -> list[Action]:
     resident = find_lease(state, waiter_id)
     if resident:
         resident.leases.remove(waiter_id)
+        resident.visits.discard(waiter_id)
         resident.idle_since = now
     return []
 
@@ -131,10 +146,15 @@ def _failed(state: State, event: events.LoadFailed | events.Exited, error: Paddo
     resident = state.resident(event.key, event.generation)
     if not resident or resident.lifecycle is Lifecycle.STOPPING:
         return []
-    waiters = attached(state, resident) if resident.lifecycle is Lifecycle.LOADING else []
+    was_loading = resident.lifecycle is Lifecycle.LOADING
     resident.room_before = state.room_bytes(resident.pool_id)
     _remove(state, resident, event.now)
-    return [reject(state, waiter, error) for waiter in waiters]
+    if not was_loading:
+        return []
+    stops = give_second_chance(state, resident, error) if isinstance(error, OutOfMemory) else None
+    if stops is not None:
+        return [*stops]
+    return [reject(state, waiter, error) for waiter in attached(state, resident)]
 
 
 def _stopped(state: State, event: events.Stopped) -> list[Action]:
@@ -148,9 +168,11 @@ def _remove(state: State, resident: Resident, now: float) -> None:
     """Forget a runner that is gone, but not the memory that the system may still count as taken."""
     resident.move(Lifecycle.GONE)
     resident.leases.clear()
+    resident.visits.clear()
     del state.residents[resident.key]
     entry = Returning(
         name=resident.order.name,
+        generation=resident.generation,
         pool_id=resident.pool_id,
         expected_bytes=resident.held_bytes,
         room_before=resident.room_before,

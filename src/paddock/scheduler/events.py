@@ -19,6 +19,8 @@ class Requested:
     order: LoadOrder
     keep_alive_seconds: float | None = None
     """None: the default for a new runner, unchanged for a loaded one."""
+    takes_slot: bool = True
+    """False for one that gives its runner nothing to do: it only wants the model to be there."""
 
 
 @dataclass(frozen=True)

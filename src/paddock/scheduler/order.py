@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from paddock.memory.estimate import Need, estimate
+from paddock.memory.correction import Seen, foresee
+from paddock.memory.estimate import Need, Settings
 from paddock.memory.fit import Ask
 from paddock.supervisor.model_server import RunnerOptions
 
 if TYPE_CHECKING:
     from paddock.config import Config
+    from paddock.protocol import MemoryTerms
     from paddock.store.library import StoredModel
 
 DEFAULT_NUM_CTX = 4096
 LEAST_NUM_CTX = 4
 """Ollama raises smaller ones to this."""
 ANY_DEVICE = -1
+DEFAULT_PARALLEL = 1
+LOWEST_NUM_CTX = 4096
+"""What the context length is lowered to at most to make a model fit; or the model's own limit, if that is smaller."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class LoadOrder:
     options: RunnerOptions
     fixed: LoadWish
     need: Need
+    need_of: Callable[[RunnerOptions], Need] = field(compare=False, repr=False)
+    """What it would need with other options."""
+    is_parallel_fixed: bool = True
+    is_num_ctx_fixed: bool = True
+    """By the request, the model or a setting: then it is never lowered."""
 
     @property
     def name(self) -> str:
@@ -49,6 +60,37 @@ class LoadOrder:
     def ask(self) -> Ask:
         """The question of whether it fits."""
         return Ask(self.name, self.need, wants_accelerator=self.options.num_gpu != 0)
+
+    def foreseen_peak(self, memory: MemoryTerms) -> Need | None:
+        """What was foreseen for as far as a runner has come, to compare its peak with; None if it did nothing."""
+        if not memory.most_sequences:
+            return None
+        reached = replace(self.options, num_ctx=memory.longest_tokens, parallel=memory.most_sequences)
+        return self.need_of(reached)
+
+    def lowered(self) -> Iterator[LoadOrder]:
+        """The same with less and less of what nobody fixed: fewer sequences first, then half the context at a time."""
+        options = self.options
+        while not self.is_parallel_fixed and options.parallel > 1:
+            options = replace(options, parallel=options.parallel // 2)
+            yield self.with_options(options)
+        lowest = _bounded(LOWEST_NUM_CTX, self.model.facts.context_length)
+        while not self.is_num_ctx_fixed and options.num_ctx > lowest:
+            options = replace(options, num_ctx=max(lowest, options.num_ctx // 2))
+            yield self.with_options(options)
+
+    def with_options(self, options: RunnerOptions) -> LoadOrder:
+        """The same with other options, and the memory that those need."""
+        return replace(self, options=options, need=self.need_of(options))
+
+    def changes_from(self, wanted: LoadOrder) -> str:
+        """What was lowered, as a clause that goes after a reason; empty if nothing was."""
+        changes = [
+            f"{name} {getattr(self.options, name)} instead of {getattr(wanted.options, name)}"
+            for name in ("parallel", "num_ctx")
+            if getattr(self.options, name) != getattr(wanted.options, name)
+        ]
+        return f" with {' and '.join(changes)}" if changes else ""
 
     def is_met_by(self, options: RunnerOptions) -> bool:
         """Whether a runner with these options has everything that the user fixed."""
@@ -63,12 +105,17 @@ class LoadOrder:
         )
 
 
-def order(model: StoredModel, wish: LoadWish, config: Config, *, has_accelerator: bool) -> LoadOrder:
-    """The order of a wish. `num_ctx` is at least 4 and at most what the model was made for, before it is compared."""
+def order(
+    model: StoredModel, wish: LoadWish, config: Config, *, has_accelerator: bool, seen: Seen | None = None
+) -> LoadOrder:
+    """The order of a wish. `num_ctx` is at least 4 and at most what the model was made for, before it is compared.
+
+    `seen`: what was measured of the model before, which corrects what it is foreseen to need.
+    """
     fixed = _effective(wish, model.facts.context_length)
     defaults = RunnerOptions(
         num_ctx=_bounded(config.context_length or DEFAULT_NUM_CTX, model.facts.context_length),
-        parallel=config.num_parallel,
+        parallel=config.num_parallel or DEFAULT_PARALLEL,
     )
     options = RunnerOptions(
         num_ctx=defaults.num_ctx if fixed.num_ctx is None else fixed.num_ctx,
@@ -77,14 +124,21 @@ def order(model: StoredModel, wish: LoadWish, config: Config, *, has_accelerator
         num_gpu=defaults.num_gpu if fixed.num_gpu is None else fixed.num_gpu,
         num_thread=defaults.num_thread if fixed.num_thread is None else fixed.num_thread,
     )
-    need = estimate(
-        model.facts,
-        num_ctx=options.num_ctx,
-        parallel=options.parallel,
-        num_batch=options.num_batch,
-        on_accelerator=has_accelerator and options.num_gpu != 0,
+
+    def need_of(some: RunnerOptions) -> Need:
+        settings = Settings(some.num_ctx, some.parallel, some.num_batch)
+        return foresee(model.facts, settings, on_accelerator=has_accelerator and some.num_gpu != 0, seen=seen)
+
+    return LoadOrder(
+        key=model.digest,
+        model=model,
+        options=options,
+        fixed=fixed,
+        need=need_of(options),
+        need_of=need_of,
+        is_parallel_fixed=config.num_parallel > 0,
+        is_num_ctx_fixed=fixed.num_ctx is not None or config.context_length > 0,
     )
-    return LoadOrder(model.digest, model, options, fixed, need)
 
 
 def _effective(wish: LoadWish, limit: int) -> LoadWish:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,15 +13,20 @@ from typing import TYPE_CHECKING
 from paddock.errors import LoadFailed, PaddockError
 from paddock.memory.devices import system_memory
 from paddock.memory.supply import devices_for
+from paddock.protocol import Health, MemoryTerms
 from paddock.scheduler import events
-from paddock.scheduler.actions import StartRunner, StopRunner
+from paddock.scheduler.actions import ShrinkCaches, StartRunner, StopRunner
 from paddock.scheduler.events import Event
+from paddock.scheduler.order import LoadOrder
 from paddock.supervisor.model_server import MemorySize, ModelServer, RunnerSpec
 
 if TYPE_CHECKING:
     from paddock.store.library import StoredModel
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+"""How long all runners together have to say what they hold; who says nothing is shown as last seen."""
 
 
 @dataclass
@@ -45,13 +51,17 @@ class Runners:
         measure: Callable[[int], int],
         post: Callable[[Event], None],
         clock: Callable[[], float],
+        learn: Callable[[LoadOrder, MemoryTerms], None] = lambda _order, _memory: None,
     ) -> None:
+        """`learn` is told what a runner says of its memory: when it is ready, when it is looked at, before it ends."""
+        self._learn = learn
         self._make_server = make_server
         self._prepare = prepare
         self._measure = measure
         self._post = post
         self._clock = clock
         self._runners: dict[int, _Runner] = {}
+        self._asides: set[asyncio.Task[None]] = set()
 
     def start(self, action: StartRunner) -> None:
         """Begin a load; Ready or LoadFailed is posted when it ends, and Exited when the runner does."""
@@ -70,6 +80,51 @@ class Runners:
         elif runner.tasks:
             runner.tasks[0].cancel()
 
+    def shrink(self, action: ShrinkCaches) -> None:
+        """Ask a runner for its caches. Nobody waits for what becomes of it."""
+        server = self._runners[action.generation].server
+        if server and not server.has_exited:
+            task = asyncio.create_task(self._shrink(action, server), name=f"shrink of runner {action.generation}")
+            self._asides.add(task)
+            task.add_done_callback(self._asides.discard)
+
+    async def _shrink(self, action: ShrinkCaches, server: ModelServer) -> None:
+        name = self._runners[action.generation].action.order.name
+        try:
+            freed_bytes = await server.shrink_caches(action.keep_bytes)
+        except PaddockError as error:
+            log.info("event=shrink_failed model=%s why=%r", name, error.message)
+        else:
+            log.info("event=shrunk model=%s generation=%d freed=%d", name, action.generation, freed_bytes)
+
+    async def look(self) -> None:
+        """Have every runner say anew what it holds and does, as far as each can within a moment."""
+        running = [runner for runner in self._runners.values() if runner.server and not runner.server.has_exited]
+        looks = [asyncio.create_task(self._look(runner)) for runner in running]
+        if looks:
+            _, late = await asyncio.wait(looks, timeout=LOOK_SECONDS)
+            for look in late:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+
+    async def _look(self, runner: _Runner) -> None:
+        assert runner.server is not None
+        memory = await runner.server.memory_size()
+        if runner.memory is not None:  # it is ready
+            runner.memory = memory
+            self._learn_from(runner)
+
+    def _learn_from(self, runner: _Runner) -> None:
+        health = runner.server.last_health if runner.server else None
+        if health and health.memory.weights_bytes:
+            self._learn(runner.action.order, health.memory)
+
+    async def _look_once_more(self, runner: _Runner) -> None:
+        """Before it ends: what its last requests took is worth knowing, but not worth waiting for."""
+        if runner.server and runner.memory and not runner.server.has_exited:
+            with contextlib.suppress(TimeoutError, PaddockError):
+                await asyncio.wait_for(self._look(runner), LOOK_SECONDS)
+
     def forget_all_but(self, generations: Collection[int]) -> None:
         """Let go of runners whose end was not only told but also heard."""
         for generation in self._runners.keys() - set(generations):
@@ -87,9 +142,14 @@ class Runners:
         return runner.server.pid if runner and runner.server else -1
 
     def memory(self, generation: int) -> MemorySize | None:
-        """What it said that it held when it became ready."""
+        """What it last said that it holds, at the latest when it became ready."""
         runner = self._runners.get(generation)
         return runner.memory if runner else None
+
+    def health(self, generation: int) -> Health | None:
+        """What it last said of itself."""
+        runner = self._runners.get(generation)
+        return runner.server.last_health if runner and runner.server else None
 
     def held_bytes(self) -> dict[int, int]:
         """What the processes are seen to hold, by generation."""
@@ -99,18 +159,32 @@ class Runners:
         """Load, tell that it is ready, and return the reason once the process has ended by itself."""
         order, action = runner.action.order, runner.action
         model_path = await asyncio.to_thread(self._prepare, order.model)
-        spec = RunnerSpec(order.name, order.model.facts.engine, model_path, order.options)
+        spec = RunnerSpec(
+            name=order.name,
+            engine=order.model.facts.engine,
+            model_path=model_path,
+            options=order.options,
+            memory_limit_bytes=order.need.total_bytes - order.need.runtime_bytes,
+        )
         server = runner.server = self._make_server(spec)
         devices = devices_for(action.pool_id, wants_accelerator=order.options.num_gpu != 0)
         await server.load(system_memory(), devices, action.require_full)
         await server.wait_until_running()
         runner.memory = await server.memory_size()
-        self._post(events.Ready(self._clock(), action.key, action.generation, runner.memory.total_bytes))
+        self._learn_from(runner)
+        held_bytes = self._held_when_ready(server.pid, runner.memory)
+        self._post(events.Ready(self._clock(), action.key, action.generation, held_bytes))
         return await server.wait_exited()
+
+    def _held_when_ready(self, pid: int, memory: MemorySize) -> int:
+        """What is missing from its pool: in main memory what the system says it alone holds, since what it says itself
+        counts pages that it shares."""
+        return memory.device_bytes or self._measure(pid) or memory.total_bytes
 
     async def _end(self, runner: _Runner, life: asyncio.Task[str]) -> None:
         """When its life is over, whichever way, close it and tell. Nothing interrupts this."""
         await asyncio.wait({life})
+        await self._look_once_more(runner)
         if runner.server:
             (failure,) = await asyncio.gather(runner.server.close(), return_exceptions=True)
             if failure:

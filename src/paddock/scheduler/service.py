@@ -9,30 +9,38 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from paddock.config import Config
 from paddock.errors import PaddockError, ServerClosing
+from paddock.memory.estimate import Settings
 from paddock.memory.fit import Supply
+from paddock.memory.observed import Observed
 from paddock.memory.supply import private_bytes
+from paddock.protocol import MemoryTerms
 from paddock.scheduler import actions, events
 from paddock.scheduler.actions import Action
 from paddock.scheduler.core import handle, needs_figures
+from paddock.scheduler.decision_log import log_decision
 from paddock.scheduler.events import Event
-from paddock.scheduler.order import LoadWish, order
+from paddock.scheduler.order import LoadOrder, LoadWish, order
+from paddock.scheduler.preview import Preview, preview
 from paddock.scheduler.runners import Runners
 from paddock.scheduler.state import Policy, State
-from paddock.scheduler.views import ResidentView, view
+from paddock.scheduler.views import QueueView, ResidentView, queue_view, view
 from paddock.supervisor.model_server import ModelServer, RunnerSpec
 
 if TYPE_CHECKING:
     from paddock.store.library import StoredModel
 
-__all__ = ["Lease", "LoadWish", "ResidentView", "Scheduler"]
+__all__ = ["Lease", "LoadWish", "QueueView", "ResidentView", "Scheduler"]
 
 log = logging.getLogger("paddock.scheduler")
+
+WATCH_SECONDS = 1.0
+"""How often the memory is looked at while anything is loaded."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +66,40 @@ class Scheduler:
         supply: Callable[[], Supply],
         clock: Callable[[], float] = time.monotonic,
         measure: Callable[[int], int] = private_bytes,
+        observed: Observed | None = None,
     ) -> None:
-        """`prepare` makes the folder of a model's files, in a thread. `measure` gives the bytes a process holds."""
+        """`prepare` makes the folder of a model's files, in a thread. `measure` gives the bytes a process holds.
+        `observed` are the peaks of earlier loads."""
+        self._observed = observed
         self._config = config
         self._read_supply = supply
         self._clock = clock
-        policy = Policy(config.keep_alive_seconds, config.max_loaded_models, config.max_queue)
+        policy = Policy(
+            keep_alive_seconds=config.keep_alive_seconds,
+            max_loaded_models=config.max_loaded_models,
+            max_queue=config.max_queue,
+            memory_limit_bytes=config.memory_limit_bytes,
+        )
         self._state = State(policy, supply())
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._answers: dict[int, asyncio.Future[Lease]] = {}
         self._ids = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
         self._owner: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._runners = Runners(
-            make_server=make_server, prepare=prepare, measure=measure, post=self._events.put_nowait, clock=clock
+            make_server=make_server,
+            prepare=prepare,
+            measure=measure,
+            post=self._events.put_nowait,
+            clock=clock,
+            learn=self._learn,
         )
 
     async def start(self) -> None:
         """Begin to schedule."""
         self._owner = asyncio.create_task(self._own(), name="scheduler")
+        self._watch = asyncio.create_task(self._watch_memory(), name="memory watch")
 
     async def close(self) -> None:
         """Refuse who waits (ServerClosing), stop every runner, and return when they are gone. Idempotent."""
@@ -87,18 +110,24 @@ class Scheduler:
 
     @asynccontextmanager
     async def lease(
-        self, model: StoredModel, wish: LoadWish, keep_alive_seconds: float | None = None
+        self,
+        model: StoredModel,
+        wish: LoadWish,
+        keep_alive_seconds: float | None = None,
+        *,
+        takes_slot: bool = True,
     ) -> AsyncIterator[Lease]:
         """A lease on the model, loaded if need be. Cancelling gives it, or the place in the queue, back.
 
+        `takes_slot` is False for whoever only wants it to be loaded: it does not wait for those who use it.
         Busy, NeverFits, ServerClosing, or what the load failed with.
         """
         if self._owner is None or self._owner.done():
             raise ServerClosing("The server is shutting down: try again when it is back.")
-        wanted = order(model, wish, self._config, has_accelerator=self._state.supply.has_accelerator)
+        wanted = self._order(model, wish, self._config)
         waiter_id = next(self._ids)
         answer = self._answers[waiter_id] = asyncio.get_running_loop().create_future()
-        self._events.put_nowait(events.Requested(self._clock(), waiter_id, wanted, keep_alive_seconds))
+        self._events.put_nowait(events.Requested(self._clock(), waiter_id, wanted, keep_alive_seconds, takes_slot))
         leave: type[events.Cancelled | events.Released] = events.Cancelled
         try:
             lease = await answer
@@ -112,13 +141,63 @@ class Scheduler:
         """Let a model go as soon as it is idle. `key` is its digest; one that is not loaded is no error."""
         self._events.put_nowait(events.UnloadAsked(self._clock(), key))
 
+    async def look(self) -> None:
+        """Have every runner say anew what it holds, for `residents` to tell. Takes half a second at the most."""
+        await self._runners.look()
+
     def residents(self) -> list[ResidentView]:
         """The runners at this moment. Waits for nothing."""
-        now = self._clock()
+        now, runners = self._clock(), self._runners
         return [
-            view(resident, self._runners.memory(resident.generation), self._runners.pid(resident.generation), now)
+            view(
+                resident,
+                waiting=len(self._state.queues.get(resident.key, ())),
+                memory=runners.memory(resident.generation),
+                pid=runners.pid(resident.generation),
+                health=runners.health(resident.generation),
+                now=now,
+            )
             for resident in self._state.residents.values()
         ]
+
+    def queue(self) -> QueueView:
+        """Who waits at this moment."""
+        return queue_view(self._state, self._clock())
+
+    def supply(self) -> Supply:
+        """The memory that models may have, as last seen."""
+        return self._state.allowed_supply()
+
+    def preview(self, model: StoredModel, wish: LoadWish, parallel: int | None = None) -> Preview:
+        """What a load with this wish would need and what would become of it now. Nothing is changed by asking."""
+        config = self._config if parallel is None else replace(self._config, num_parallel=parallel)
+        return preview(self._state, self._order(model, wish, config), self._clock())
+
+    def _order(self, model: StoredModel, wish: LoadWish, config: Config) -> LoadOrder:
+        has_accelerator = self._state.supply.has_accelerator
+        is_on_it = has_accelerator and wish.num_gpu != 0
+        seen = self._observed.seen(model.digest, on_accelerator=is_on_it) if self._observed else None
+        return order(model, wish, config, has_accelerator=has_accelerator, seen=seen)
+
+    def _learn(self, loaded: LoadOrder, memory: MemoryTerms) -> None:
+        """Keep what a runner held at most, and say how far the foresight was off."""
+        options = loaded.options
+        settings = Settings(options.num_ctx, options.parallel, options.num_batch)
+        if self._observed and self._observed.learn(loaded.key, memory, settings, loaded.need):
+            foreseen = loaded.foreseen_peak(memory)
+            error = (foreseen.total_bytes / max(1, memory.most_bytes) - 1) if foreseen else 0.0
+            log.info(
+                "event=observed model=%s weights=%d runtime=%d peak=%d tokens=%d foreseen=%d error=%+.1f%%",
+                *(loaded.name, memory.weights_bytes, memory.runtime_bytes, memory.most_bytes, memory.most_tokens),
+                *(foreseen.total_bytes if foreseen else 0, 100 * error),
+            )
+
+    async def _watch_memory(self) -> None:
+        """Have the memory looked at regularly while anything is loaded, so that others who take it are noticed."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._state.residents:
+                self._fire()  # which wants fresh figures, and a fault in reading them ends no more than this look
 
     async def _own(self) -> None:
         """Take in events until the server is to close and the last runner is gone."""
@@ -133,18 +212,22 @@ class Scheduler:
                     self._refuse(event.waiter_id, PaddockError("The scheduler failed: see the server's log."))
         if self._timer:
             self._timer.cancel()
+        if self._watch:
+            self._watch.cancel()
         for waiter_id in list(self._answers):
             self._refuse(waiter_id, ServerClosing("The server is shutting down: try again when it is back."))
 
     def _take_in(self, event: Event) -> None:
         todo: list[Action] = []
         if needs_figures(self._state, event):
-            figures = events.MemoryChanged(event.now, self._supply(), self._runners.held_bytes())
-            todo += handle(self._state, figures)
+            todo += handle(self._state, self._figures(event.now))
         todo += handle(self._state, event)
         for action in todo:
             self._perform(action)
         self._runners.forget_all_but([resident.generation for resident in self._state.residents.values()])
+
+    def _figures(self, now: float) -> events.MemoryChanged:
+        return events.MemoryChanged(now, self._supply(), self._runners.held_bytes())
 
     def _supply(self) -> Supply:
         try:
@@ -154,12 +237,14 @@ class Scheduler:
             return self._state.supply
 
     def _perform(self, action: Action) -> None:
-        _log(self._state, action)
+        log_decision(log, self._state, action)
         match action:
             case actions.StartRunner():
                 self._runners.start(action)
             case actions.StopRunner():
                 self._runners.stop(action)
+            case actions.ShrinkCaches():
+                self._runners.shrink(action)
             case actions.Grant():
                 self._lend(action)
             case actions.Reject(waiter_id, _, error):
@@ -192,30 +277,3 @@ class Scheduler:
 
     def _fire(self) -> None:
         self._events.put_nowait(events.TimerFired(self._clock()))
-
-
-def _log(state: State, action: Action) -> None:
-    """One line for each decision, with its reason."""
-    match action:
-        case actions.StartRunner(key, generation, wanted, pool_id, _, why):
-            log.info(
-                "event=start model=%s key=%.12s generation=%d pool=%s num_ctx=%d need=%d why=%r",
-                *(wanted.name, key, generation, pool_id, wanted.options.num_ctx, wanted.need.total_bytes, why),
-            )
-        case actions.StopRunner(key, generation, why):
-            log.info("event=stop model=%s key=%.12s generation=%d why=%r", _name(state, key), key, generation, why)
-        case actions.Postpone(waiter_id, key, why):
-            log.info("event=postpone waiter=%d key=%.12s why=%r", waiter_id, key, why)
-        case actions.Reject(waiter_id, key, error):
-            log.info("event=reject waiter=%d key=%.12s code=%s why=%r", waiter_id, key, error.code, error.message)
-        case actions.Grant(waiter_id, key, generation, waited_seconds):
-            log.debug(
-                "event=grant waiter=%d key=%.12s generation=%d waited=%.3f", waiter_id, key, generation, waited_seconds
-            )
-        case actions.ArmTimer():
-            pass
-
-
-def _name(state: State, key: str) -> str:
-    resident = state.residents.get(key)
-    return resident.order.name if resident else key

@@ -3,13 +3,17 @@
 Rules of fairness:
 - Within a model, first come first served. A request that needs other options than its runner has waits until those
   before it are through; those behind it wait for the runner that it gets.
+- A runner is given as many requests as it serves at once and a few more; the others wait here, where they count.
 - Between models, what fits now runs now. Each such step that goes past a model's longest waiter counts, be it a load or
   a lease on a runner that is in its way; after `max_overtaken` of them that waiter goes first: nothing that came later
-  is loaded before it, and the runners in its way get no new leases until it has its place.
+  is loaded before it, and the runners in its way get no new leases until it has its place. So it waits at most for
+  what came before it, for `max_overtaken` others, and for the requests that those runners have then: each of these ends
+  when its context is full, or when its runner is seen to stand still.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -17,8 +21,11 @@ from paddock.errors import NeverFits
 from paddock.memory import fit
 from paddock.memory.fit import decide
 from paddock.scheduler.actions import Action, ArmTimer, Postpone
-from paddock.scheduler.state import Lifecycle, Resident, State, Waiter
-from paddock.scheduler.transitions import grant, reject, start, stop
+from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.relief import next_look, relieve
+from paddock.scheduler.retry import is_waiting_for_memory
+from paddock.scheduler.state import Lifecycle, Resident, Retry, State, Waiter
+from paddock.scheduler.transitions import attached, grant, reject, start, stop
 
 UNWANTED_LOAD_SECONDS = 10.0
 """How long a load goes on after its last waiter has left."""
@@ -30,7 +37,13 @@ def settle(state: State, now: float) -> list[Action]:
     """Do all that can be done now. What is left waits for an event that is sure to come, or for the timer."""
     actions: list[Action] = []
     while not state.is_closing:
-        steps = [*_grants(state, now), *_reloads(state, now), *_expiries(state, now), *_admissions(state, now)]
+        steps = [
+            *_grants(state, now),
+            *_reloads(state, now),
+            *_expiries(state, now),
+            *_admissions(state, now),
+            *relieve(state, now),
+        ]
         actions += steps
         if not steps:
             break
@@ -54,12 +67,14 @@ def _starving(state: State) -> Waiter | None:
 def _grants(state: State, now: float) -> Iterator[Action]:
     for key in list(state.queues):
         resident = state.residents.get(key)
-        while resident and resident.is_ready and key in state.queues:
-            waiter = state.queues[key][0]
-            if not waiter.order.is_met_by(resident.order.options) or is_held_back(state, waiter):
+        if not resident or not resident.is_ready:
+            continue
+        for waiter in attached(state, resident):
+            if is_held_back(state, waiter):
                 break
-            yield grant(state, waiter, resident, now)
-            _count_overtaking(state, waiter, [head for head in state.cold_heads() if key in head.blocked_by])
+            if resident.has_room_for(waiter, state.policy.lookahead):
+                yield grant(state, waiter, resident, now)
+                _count_overtaking(state, waiter, [head for head in state.cold_heads() if key in head.blocked_by])
 
 
 def _count_overtaking(state: State, served: Waiter, others: list[Waiter]) -> None:
@@ -76,7 +91,7 @@ def _reloads(state: State, now: float) -> Iterator[Action]:
             continue
         if waiter.order.is_met_by(resident.order.options):
             continue
-        verdict = decide(waiter.order.ask, state.supply, state.holdings(now), state.policy.max_loaded_models)
+        _, verdict = _best(state, waiter.order, now)
         if isinstance(verdict, fit.NeverFits):
             yield reject(state, waiter, NeverFits(verdict.why))
         elif not resident.leases:
@@ -113,15 +128,49 @@ def _admissions(state: State, now: float) -> Iterator[Action]:
         first = _starving(state)
         if first and first.sequence < waiter.sequence:
             break
-        verdict = decide(waiter.order.ask, state.supply, state.holdings(now), state.policy.max_loaded_models)
-        yield from _admit(state, waiter, verdict, now)
+        retry = state.retries.get(waiter.key)
+        if retry:
+            yield from _retry(state, waiter, retry, now)
+        else:
+            yield from _admit(state, waiter, *_best(state, waiter.order, now), now)
 
 
-def _admit(state: State, waiter: Waiter, verdict: fit.Verdict, now: float) -> Iterator[Action]:
+def _best(state: State, wanted: LoadOrder, now: float) -> tuple[LoadOrder, fit.Verdict]:
+    """What becomes of an order, lowered in what nobody fixed where it would never fit otherwise."""
+    for lower in itertools.chain((wanted,), wanted.lowered()):
+        verdict = _verdict(state, lower, now)
+        if not isinstance(verdict, fit.NeverFits):
+            break
+    return lower, verdict
+
+
+def _verdict(state: State, wanted: LoadOrder, now: float) -> fit.Verdict:
+    return decide(wanted.ask, state.allowed_supply(), state.holdings(now), state.policy.max_loaded_models)
+
+
+def _retry(state: State, waiter: Waiter, retry: Retry, now: float) -> Iterator[Action]:
+    """Load again what ran out of memory, once there is room."""
+    if not waiter.order.is_met_by(retry.order.options):
+        del state.retries[waiter.key]  # those who had tried it have left
+        yield from _admit(state, waiter, *_best(state, waiter.order, now), now)
+        return
+    verdict = _verdict(state, retry.order, now)
+    if is_waiting_for_memory(state, retry):
+        verdict = fit.MustWait("it ran out of memory while loading, and others are making room for it")
+    elif isinstance(verdict, fit.NeverFits):
+        yield reject(state, waiter, retry.error)
+        return
+    yield from _admit(state, waiter, retry.order, verdict, now, is_retry=True)
+
+
+def _admit(
+    state: State, waiter: Waiter, order: LoadOrder, verdict: fit.Verdict, now: float, *, is_retry: bool = False
+) -> Iterator[Action]:
     before, waiter.postponed = waiter.postponed, verdict if isinstance(verdict, fit.MustWait) else None
     match verdict:
         case fit.Fits(pool_id):
-            yield start(state, waiter, pool_id, now)
+            state.retries.pop(waiter.key, None)
+            yield start(state, waiter, order, pool_id, now, is_retry=is_retry)
             _count_overtaking(state, waiter, state.cold_heads())
         case fit.Evict(victims):
             for key in victims:
@@ -146,5 +195,6 @@ def _deadlines(state: State, now: float) -> Iterator[float]:
     for resident in state.residents.values():
         if resident.key not in state.queues:
             yield _ends_at(resident)
+    yield from next_look(state, now)
     for entry in state.returning:
         yield min(entry.until, now + RETURN_POLL_SECONDS) if state.queues else entry.until

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from paddock.errors import PaddockError
 from paddock.memory.fit import Holding, MustWait, Standing, Supply
+from paddock.scheduler.limit import limited
 from paddock.scheduler.order import LoadOrder
 
 RETURN_SHARE = 0.75
@@ -44,6 +46,10 @@ class Policy:
     max_queue: int = 512
     max_overtaken: int = 16
     """How often others may be served at a waiter's expense before it goes first."""
+    lookahead: int = 1
+    """Requests that a runner is given beyond those that it serves at once, so that it never waits for the next."""
+    memory_limit_bytes: int = 0
+    """What all runners together may hold of each pool; 0 for what there is."""
 
 
 @dataclass
@@ -56,6 +62,7 @@ class Waiter:
     order: LoadOrder
     keep_alive_seconds: float | None
     since: float
+    takes_slot: bool = True
     overtaken: int = 0
     """Later requests for other models that were served at its expense."""
     postponed: MustWait | None = None
@@ -85,6 +92,10 @@ class Resident:
     """When its last request ended, or when it was started."""
     lifecycle: Lifecycle = Lifecycle.LOADING
     leases: set[int] = field(default_factory=set)
+    visits: set[int] = field(default_factory=set)
+    """Those of the leases that give it nothing to do."""
+    is_retry: bool = False
+    """Whether it is the second attempt after memory ran out in the first: there is no third."""
     held_bytes: int = 0
     ready_bytes: int = 0
     """What it held when it became ready, by its own account."""
@@ -106,9 +117,18 @@ class Resident:
         return self.lifecycle is Lifecycle.READY
 
     @property
+    def is_pinned(self) -> bool:
+        """Whether it is kept for ever by its keep_alive."""
+        return math.isinf(self.keep_alive_seconds)
+
+    @property
     def is_idle(self) -> bool:
         """Whether it is ready and nobody uses it."""
         return self.is_ready and not self.leases
+
+    def has_room_for(self, waiter: Waiter, lookahead: int) -> bool:
+        """Whether it may be given one more request. Those that it has bound how long a drain takes."""
+        return not waiter.takes_slot or len(self.leases - self.visits) < self.order.options.parallel + lookahead
 
     @property
     def expires_at(self) -> float:
@@ -126,7 +146,7 @@ class Resident:
             name=self.order.name,
             weights_bytes=self.order.need.weights_bytes,
             idle_seconds=max(0.0, now - self.idle_since),
-            is_pinned=math.isinf(self.keep_alive_seconds),
+            is_pinned=self.is_pinned,
         )
 
     @property
@@ -145,22 +165,39 @@ class Returning:
     """Memory of a stopped runner that the system may not show as free yet."""
 
     name: str
+    generation: int
     pool_id: str
     expected_bytes: int
     room_before: int
     until: float
     missing_bytes: int = 0
 
+    @property
+    def is_mostly_back(self) -> bool:
+        """Whether so much of it is back that the rest is worth no wait."""
+        return self.missing_bytes <= (1 - RETURN_SHARE) * self.expected_bytes
+
     def holding(self) -> Holding:
         """What is still missing, as the fit decision takes it."""
-        is_mostly_back = self.missing_bytes <= (1 - RETURN_SHARE) * self.expected_bytes
         return Holding(
             key=f"{self.name} (stopped)",
             pool_id=self.pool_id,
-            standing=Standing.RETURNED if is_mostly_back else Standing.RETURNING,
+            standing=Standing.RETURNED if self.is_mostly_back else Standing.RETURNING,
             promised_bytes=self.missing_bytes,
             held_bytes=self.missing_bytes,
         )
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A load that ran out of memory and gets a second chance."""
+
+    order: LoadOrder
+    """With the least of what nobody fixed."""
+    after: frozenset[int]
+    """Generations that are to be gone, and their memory back, before it starts."""
+    error: PaddockError
+    """Of the first attempt."""
 
 
 @dataclass
@@ -169,10 +206,15 @@ class State:
 
     policy: Policy
     supply: Supply
+    """As the system reported it."""
     residents: dict[str, Resident] = field(default_factory=dict)
     queues: dict[str, list[Waiter]] = field(default_factory=dict)
     """By model, first come first; none is empty."""
     returning: list[Returning] = field(default_factory=list)
+    retries: dict[str, Retry] = field(default_factory=dict)
+    """By model."""
+    shrunk_at: dict[str, float] = field(default_factory=dict)
+    """When caches were last shrunk in a pool whose free memory is below the watermark since."""
     is_closing: bool = False
     timer_at: float | None = None
     next_sequence: int = 1
@@ -197,14 +239,24 @@ class State:
         residents = [resident.holding(now) for resident in self.residents.values()]
         return residents + [entry.holding() for entry in self.returning]
 
+    def allowed_supply(self) -> Supply:
+        """What is there for models: of the system's supply, no more than the settings allow."""
+        return limited(self.supply, self.policy.memory_limit_bytes, self._held_bytes_by_pool())
+
+    def _held_bytes_by_pool(self) -> dict[str, int]:
+        """What runners are known to hold of each pool."""
+        held: dict[str, int] = {}
+        for resident in self.residents.values():
+            held[resident.pool_id] = held.get(resident.pool_id, 0) + resident.held_bytes
+        return held
+
     def room_bytes(self, pool_id: str) -> int:
         """What models have and can have of a pool: its free memory and what they hold of it.
 
         It changes only with what others use, and for as long as the memory of a runner that is gone is not back.
         """
         pool = self.supply.pool(pool_id)
-        held_bytes = sum(resident.held_bytes for resident in self.residents.values() if resident.pool_id == pool_id)
-        return (pool.free_bytes if pool else 0) + held_bytes
+        return (pool.free_bytes if pool else 0) + self._held_bytes_by_pool().get(pool_id, 0)
 
     def resident(self, key: str, generation: int) -> Resident | None:
         """The runner of that model and generation, unless it is gone."""
@@ -217,3 +269,4 @@ class State:
         queue.remove(waiter)
         if not queue:
             del self.queues[waiter.key]
+            self.retries.pop(waiter.key, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddock.errors import PaddockError
 from paddock.scheduler.actions import Grant, Reject, StartRunner, StopRunner
+from paddock.scheduler.order import LoadOrder
 from paddock.scheduler.state import Lifecycle, Resident, State, Waiter
 
 
@@ -23,9 +24,11 @@ def attached(state: State, resident: Resident) -> list[Waiter]:
 
 
 def grant(state: State, waiter: Waiter, resident: Resident, now: float) -> Grant:
-    """Lend a lease. There is no bound on the leases of one runner: it queues them itself, first come first served."""
+    """Lend a lease."""
     state.remove_waiter(waiter)
     resident.leases.add(waiter.id)
+    if not waiter.takes_slot:
+        resident.visits.add(waiter.id)
     if waiter.keep_alive_seconds is not None:
         resident.keep_alive_seconds = waiter.keep_alive_seconds
     return Grant(waiter.id, resident.key, resident.generation, now - waiter.since)
@@ -37,13 +40,16 @@ def reject(state: State, waiter: Waiter, error: PaddockError) -> Reject:
     return Reject(waiter.id, waiter.key, error)
 
 
-def start(state: State, waiter: Waiter, pool_id: str, now: float) -> StartRunner:
-    """Load the model that this waiter needs. The load belongs to the scheduler: the waiter may leave it,
-    and its keep_alive counts only once it is served."""
+def start(
+    state: State, waiter: Waiter, order: LoadOrder, pool_id: str, now: float, *, is_retry: bool = False
+) -> StartRunner:
+    """Load the model that this waiter needs; `order` may be less than it asked for. The load belongs to the scheduler:
+    the waiter may leave it, and its keep_alive counts only once it is served."""
     resident = Resident(
         key=waiter.key,
         generation=state.next_generation,
-        order=waiter.order,
+        order=order,
+        is_retry=is_retry,
         pool_id=pool_id,
         keep_alive_seconds=state.policy.keep_alive_seconds,
         idle_since=now,
@@ -57,7 +63,8 @@ def start(state: State, waiter: Waiter, pool_id: str, now: float) -> StartRunner
         order=resident.order,
         pool_id=pool_id,
         require_full=has_company,
-        why=f"request {waiter.id} waits for it and it fits",
+        why=f"request {waiter.id} waits for it and it {'may fit now' if is_retry else 'fits'}"
+        f"{order.changes_from(waiter.order)}",
     )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from paddock.scheduler.state import Lifecycle, Resident
-from paddock.supervisor.model_server import MemorySize
+from paddock.memory.estimate import Need
+from paddock.protocol import Health, MemoryTerms
+from paddock.scheduler.state import Lifecycle, Resident, State
+from paddock.supervisor.model_server import MemorySize, RunnerOptions
 
 if TYPE_CHECKING:
     from paddock.store.library import StoredModel
@@ -22,7 +24,7 @@ class ResidentView:
 
     model: StoredModel
     size_bytes: int
-    """As measured when it was ready; before that, as estimated."""
+    """As last measured; before it is ready, as estimated."""
     device_bytes: int
     """The part on accelerators."""
     context_length: int
@@ -33,10 +35,52 @@ class ResidentView:
     pid: int
     """-1 while there is no process."""
     active_requests: int
+    waiting_requests: int
+    generation: int
+    options: RunnerOptions
+    """In force now, which may be less than was asked where nobody fixed it."""
+    need: Need
+    """As promised to it, in terms."""
+    pool_id: str
+    health: Health | None
+    """What it last said of itself."""
+    peak_bytes: int = 0
+    """Most that it ever held; 0 while that is not known."""
+    peak_foreseen_bytes: int = 0
+    """What was foreseen for as far as it has come; 0 while it has done nothing."""
 
 
-def view(resident: Resident, memory: MemorySize | None, pid: int, now: float) -> ResidentView:
+@dataclass(frozen=True)
+class QueueView:
+    """Who waits for a lease."""
+
+    waiting: int
+    most: int
+    """What may wait; the next is refused."""
+    oldest_seconds: float
+    """0 if nobody waits."""
+    reasons: dict[str, str]
+    """By the name of the model, why its first waiter still waits, where there is something to say."""
+
+
+def queue_view(state: State, now: float) -> QueueView:
+    """The queues as they are at `now`."""
+    heads = list(state.heads())
+    return QueueView(
+        waiting=state.waiting,
+        most=state.policy.max_queue,
+        oldest_seconds=max((now - head.since for head in heads), default=0.0),
+        reasons={head.order.name: head.postponed.why for head in heads if head.postponed},
+    )
+
+
+def view(
+    resident: Resident, waiting: int, memory: MemorySize | None, pid: int, health: Health | None, now: float
+) -> ResidentView:
     """A resident as it is at `now`, on the scheduler's clock."""
+    terms = health.memory if health else MemoryTerms()
+    need = resident.order.need
+    foreseen = resident.order.foreseen_peak(terms)
     return ResidentView(
         model=resident.order.model,
         size_bytes=(memory.total_bytes if memory else 0) or resident.order.need.total_bytes,
@@ -46,6 +90,14 @@ def view(resident: Resident, memory: MemorySize | None, pid: int, now: float) ->
         state=resident.lifecycle.value,
         pid=pid,
         active_requests=len(resident.leases),
+        waiting_requests=waiting,
+        generation=resident.generation,
+        options=resident.order.options,
+        need=resident.order.need,
+        pool_id=resident.pool_id,
+        health=health,
+        peak_bytes=terms.most_bytes + (need.runtime_bytes if terms.is_on_accelerator else 0),
+        peak_foreseen_bytes=foreseen.total_bytes if foreseen else 0,
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 import msgspec
@@ -27,7 +27,10 @@ from paddock.protocol import (
     Failed,
     Frame,
     Health,
+    LoadRequest,
     Message,
+    ShrinkReply,
+    ShrinkRequest,
     TemplateReply,
     TokenizeReply,
     TokenizeRequest,
@@ -35,6 +38,7 @@ from paddock.protocol import (
     decode_frame,
     encode,
 )
+from paddock.supervisor.exit_report import classify
 from paddock.supervisor.process import ProcessState, RunnerProcess
 
 logger = logging.getLogger(__name__)
@@ -82,6 +86,9 @@ class RunnerClient:
         """Needs a running loop; `close` it."""
         self._process = process
         self._responses: set[aiohttp.ClientResponse] = set()
+        self._in_flight = 0
+        self.in_use = asyncio.Event()
+        """Set while somebody waits for an answer of the runner, its health aside."""
         connector = aiohttp.UnixConnector(path=str(process.socket_path), limit=0, force_close=True)
         self._session = aiohttp.ClientSession(
             "http://runner",
@@ -100,10 +107,15 @@ class RunnerClient:
             response.content.set_exception(aiohttp.ClientConnectionError("hung up"))
         await self._session.close()
 
-    async def health(self, timeout_seconds: float) -> Health:
-        """What the runner says of itself. TimeoutError when it does not answer in time."""
+    async def health(self, timeout_seconds: float | None) -> Health:
+        """What the runner says of itself. TimeoutError when it does not answer in time; None waits for ever."""
         async with asyncio.timeout(timeout_seconds), self._exchange("GET", "/health") as response:
             return self._decoded(await response.read(), Health)
+
+    async def load(self, request: LoadRequest, timeout_seconds: float) -> Health:
+        """Give a model to a runner that has none. TimeoutError when it does not answer in time."""
+        async with asyncio.timeout(timeout_seconds):
+            return await self._call("/load", request, Health)
 
     def completion(self, request: CompletionRequest) -> AsyncGenerator[Frame, None]:
         """Frames of one generation; see `ModelServer.completion`."""
@@ -129,31 +141,48 @@ class RunnerClient:
         """Vectors for a batch of texts."""
         return await self._call("/embedding", request, EmbeddingReply)
 
+    async def shrink(self, request: ShrinkRequest) -> ShrinkReply:
+        """What a runner gave back of its caches."""
+        return await self._call("/shrink", request, ShrinkReply)
+
     async def _call(self, path: str, request: Message, reply: type[AnyMessage]) -> AnyMessage:
-        async with self._exchange("POST", path, request) as response:
-            return self._decoded(await response.read(), reply)
+        with self._using():
+            async with self._exchange("POST", path, request) as response:
+                return self._decoded(await response.read(), reply)
 
     async def _stream(self, path: str, request: Message) -> AsyncGenerator[Frame, None]:
-        async with self._exchange("POST", path, request) as response:
-            lines = LineReader(response.content)
-            while (line := await lines.next()) is not None:
-                frame = self._frame(line)
-                if isinstance(frame, Failed):
-                    raise from_code(frame.code, frame.message)
-                if isinstance(frame, Done):
-                    await self._expect_end(lines)
+        with self._using():
+            async with self._exchange("POST", path, request) as response:
+                lines = LineReader(response.content)
+                while (line := await lines.next()) is not None:
+                    frame = self._frame(line)
+                    if isinstance(frame, Failed):
+                        raise from_code(frame.code, frame.message)
+                    if isinstance(frame, Done):
+                        await self._expect_end(lines)
+                        yield frame
+                        return
                     yield frame
-                    return
-                yield frame
-            raise await self._broken()
+                raise await self._broken()
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        self._in_flight += 1
+        self.in_use.set()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self.in_use.clear()
 
     @asynccontextmanager
     async def _exchange(
         self, method: str, path: str, request: Message | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request and its answer, on a connection that is closed at once when the block is left."""
-        if self._process.state is ProcessState.GONE:
-            raise RunnerDied((await self._process.wait_gone()).sentence)
+        if self._process.state in (ProcessState.STUCK, ProcessState.GONE):
+            raise RunnerDied((await self._process.wait_over()).sentence)
         if self._session.closed:
             raise await self._broken()
         body = None if request is None else io.BytesIO(encode(request))
@@ -171,7 +200,7 @@ class RunnerClient:
                 response.close()
         except _BROKEN as error:
             logger.debug("The connection to the runner of %s broke: %r", self._process.name, error)
-            raise await self._broken() from None
+            raise await self._broken(is_refused=isinstance(error, aiohttp.ClientConnectorError)) from None
 
     async def _expect_end(self, lines: LineReader) -> None:
         """Nothing follows Done. That the connection stays open, or breaks, no longer matters to anyone."""
@@ -184,16 +213,24 @@ class RunnerClient:
             return
         raise ProtocolError(f"The runner of '{self._process.name}' went on after the end of its answer.")
 
-    async def _broken(self) -> PaddockError:
-        """The error of an answer that has no end: with the reason of the process's own end, if that is why."""
+    async def _broken(self, is_refused: bool = False) -> PaddockError:
+        """The error of an answer that has no end: with the reason of the process's own end, if that is why.
+
+        One that lives but takes no connections (`is_refused`) is of no use to anyone, and is ended.
+        """
         name = self._process.name
         try:
             report = await self._process.wait_gone(EXIT_REASON_SECONDS)
         except TimeoutError:
+            if self._process.state is ProcessState.STUCK:
+                return classify(self._process.stuck_report(), is_loading=False)
+            if is_refused and self._process.state is ProcessState.READY:
+                self._process.condemn("it has closed its socket")
+                return classify(await self._process.wait_over(), is_loading=False)
             if self._process.state is ProcessState.DRAINING:
                 return RunnerDied(f"The runner of '{name}' was stopped while it was answering.")
             return ProtocolError(f"The runner of '{name}' broke off its answer.")
-        return RunnerDied(f"The runner of '{name}' ended while it was answering: {report.reason}.")
+        return classify(report, is_loading=False)
 
     def _refusal(self, body: bytes) -> PaddockError:
         failed = self._decoded(body, Failed)

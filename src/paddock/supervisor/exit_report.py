@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import signal
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from paddock.errors import DamagedModel, LoadFailed, OutOfMemory, PaddockError, 
 LAST_WORDS_CHARACTERS = 300
 _SCANNED_BYTES = 16 * 1024
 _CLASSIFIED_LINES = 10
+_PLAIN_LOG = ("INFO ", "DEBUG ")
+"""How a runner's own log begins the lines that are no reason to end."""
 
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
@@ -36,6 +39,39 @@ _DAMAGED = re.compile(
 )
 
 
+_TEMPLATE = re.compile(r"jinja2\.exceptions|Template(?:Syntax|Runtime|NotFound)?Error|UndefinedError", re.IGNORECASE)
+_REFUSED = re.compile(r"refused by policy|not allowed by policy", re.IGNORECASE)
+
+
+class Cause(enum.StrEnum):
+    """What ended a runner, as a word for the log."""
+
+    STOPPED = "stopped"
+    """The server asked it to end."""
+    HANG = "hang"
+    """The server killed it, because it did not move."""
+    UNFIT = "unfit"
+    """The server killed it, because it took no connections, or it could not be killed."""
+    OUT_OF_MEMORY = "out_of_memory"
+    KILLED_BY_SYSTEM = "killed_by_system"
+    """A SIGKILL that was not ours: most likely memory ran out."""
+    UNSUPPORTED = "unsupported_architecture"
+    DAMAGED = "damaged_weights"
+    TEMPLATE = "template_error"
+    REFUSED = "refused_by_policy"
+    CRASHED = "crashed"
+    """Anything else."""
+
+
+_SAID: tuple[tuple[re.Pattern[str], Cause], ...] = (
+    (_OUT_OF_MEMORY, Cause.OUT_OF_MEMORY),
+    (_REFUSED, Cause.REFUSED),
+    (_UNSUPPORTED, Cause.UNSUPPORTED),
+    (_DAMAGED, Cause.DAMAGED),
+    (_TEMPLATE, Cause.TEMPLATE),
+)
+
+
 def one_line(text: str) -> str:
     """Text that may be shown: no control characters, no folders of this machine, at most 300 characters."""
     text = " ".join(_FOLDERS.sub("", _UNPRINTABLE.sub(" ", _CONTROL_SEQUENCE.sub("", text))).split())
@@ -50,7 +86,7 @@ def last_lines(tail: bytes) -> list[str]:
 
 def last_words(tail: bytes) -> str:
     """The line that most likely says why a process ended: its last error, else its last line, else nothing."""
-    lines = last_lines(tail)
+    lines = [line for line in last_lines(tail) if not line.startswith(_PLAIN_LOG)]
     telling = [line for line in lines if _TELLING.search(line)]
     return (telling or lines or [""])[-1]
 
@@ -66,10 +102,25 @@ class ExitReport:
     """The end of its output."""
     is_requested: bool = False
     """Whether the server stopped it."""
+    verdict: str = ""
+    """Why the server killed it, where it did so because of what it did: a clause."""
+
+    @property
+    def cause(self) -> Cause:
+        """Why, as one word: what the server knows, else what the last lines say, else the signal."""
+        if self.verdict:
+            return Cause.HANG if self.verdict.startswith("hang") else Cause.UNFIT
+        if self.is_requested:
+            return Cause.STOPPED
+        said = "\n".join(last_lines(self.tail)[-_CLASSIFIED_LINES:])
+        found = next((cause for pattern, cause in _SAID if pattern.search(said)), None)
+        return found or (Cause.KILLED_BY_SYSTEM if self.return_code == -signal.SIGKILL else Cause.CRASHED)
 
     @property
     def reason(self) -> str:
         """Why, as a clause without a full stop, at most 300 characters."""
+        if self.verdict:
+            return self.verdict
         if self.is_requested:
             return "it was stopped"
         words = last_words(self.tail).rstrip(". ")
@@ -96,17 +147,21 @@ def describe_exit(return_code: int) -> str:
 def classify(report: ExitReport, is_loading: bool) -> PaddockError:
     """The error of a process that ended: out of memory, an unsupported or a damaged model where its output or the
     signal says so; else LoadFailed or, once it was serving, RunnerDied."""
-    if report.is_requested:
-        return LoadFailed(report.sentence) if is_loading else RunnerDied(report.sentence)
-    said = "\n".join(last_lines(report.tail)[-_CLASSIFIED_LINES:])
-    if report.return_code == -signal.SIGKILL or _OUT_OF_MEMORY.search(said):
+    cause = report.cause
+    if cause is Cause.OUT_OF_MEMORY or (cause is Cause.KILLED_BY_SYSTEM and is_loading):
         return OutOfMemory(f"The model '{report.name}' ran out of memory: {report.reason}.")
     if not is_loading:
-        return RunnerDied(report.sentence)
-    if _UNSUPPORTED.search(said):
+        return RunnerDied(f"The runner of '{report.name}' ended while it was answering: {report.reason}.")
+    if cause is Cause.STOPPED:
+        return LoadFailed(report.sentence)
+    if cause in (Cause.UNSUPPORTED, Cause.REFUSED):
         return UnsupportedModel(
             f"The model '{report.name}' has an architecture that is not supported: {report.reason}."
+            if cause is Cause.UNSUPPORTED
+            else f"The model '{report.name}' was refused: {report.reason}."
         )
-    if _DAMAGED.search(said):
+    if cause is Cause.DAMAGED:
         return DamagedModel(f"The files of '{report.name}' are damaged, pull or create it again: {report.reason}.")
+    if cause is Cause.TEMPLATE:
+        return LoadFailed(f"The chat template of '{report.name}' cannot be used: {report.reason}.")
     return LoadFailed(f"The model '{report.name}' could not be loaded: {report.reason}.")

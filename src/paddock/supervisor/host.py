@@ -10,14 +10,46 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from paddock.supervisor.library_paths import find_library_folders, library_variables
 
 RUNNER_COMMAND = (sys.executable, "-P", "-m", "paddock", "runner")
 """-P: nothing in the folder that the server was started in becomes a module of the runner."""
 
+FOLDER_PREFIX = "paddock-"
+"""Of the private folder of a runner's socket."""
+NONCE_VARIABLE = "PADDOCK_RUNNER_NONCE"
+"""In the environment of a runner, and of whatever it starts: the word by which the register knows it."""
 _LONGEST_FOLDER_BYTES = 80
 """An AF_UNIX path has 104 bytes on macOS and 108 on Linux; the private folder and the socket's name take 24."""
+
+
+class ProcessRegister(Protocol):
+    """Who is told of every runner process, from before its start to after its end."""
+
+    def prepare(self, folder: Path) -> str:
+        """A runner is about to be started, with its socket in `folder`. Returns a word for its environment, by which
+        it is named from here on."""
+
+    def started(self, nonce: str, pid: int) -> None:
+        """It has been started."""
+
+    def ended(self, nonce: str) -> None:
+        """It is gone, or was never started; its pid is still reserved."""
+
+
+class NoRegister:
+    """A register that keeps nothing."""
+
+    def prepare(self, folder: Path) -> str:
+        return ""
+
+    def started(self, nonce: str, pid: int) -> None:
+        """See `ProcessRegister`."""
+
+    def ended(self, nonce: str) -> None:
+        """See `ProcessRegister`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +63,7 @@ class RunnerHost:
     log_folder: Path | None = None
     """Where each model's output is appended to a file of its own; None keeps only its end, in memory."""
     command: tuple[str, ...] = RUNNER_COMMAND
+    register: ProcessRegister = field(default_factory=NoRegister)
 
 
 def this_host(environment: Mapping[str, str], log_folder: Path | None = None) -> RunnerHost:

@@ -19,6 +19,7 @@ from paddock.protocol import (
     EmbeddingReply,
     EmbeddingRequest,
     Frame,
+    Health,
     TokenizeRequest,
 )
 
@@ -59,6 +60,8 @@ class RunnerSpec:
     """Folder of links to the model's files."""
     options: RunnerOptions
     environment: dict[str, str] = field(default_factory=dict)
+    memory_limit_bytes: int = 0
+    """What the engine may hold of the machine's memory, its caches included; 0 leaves it to the engine."""
 
 
 class ModelServer(Protocol):
@@ -125,6 +128,13 @@ class ModelServer(Protocol):
 
     async def device_infos(self) -> list[Device]:
         """The devices as the runner sees them; empty if it cannot tell."""
+
+    @property
+    def last_health(self) -> Health | None:
+        """What it last said of itself; None if it has said nothing yet."""
+
+    async def shrink_caches(self, keep_bytes: int) -> int:
+        """Have it give back what it keeps only to be faster, all but so much; returns the bytes that became free."""
 
     async def wait_exited(self) -> str:
         """Return when the process has ended, with the reason in one sentence."""

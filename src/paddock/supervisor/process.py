@@ -20,7 +20,7 @@ from paddock.errors import LoadFailed, OutOfMemory, PaddockError
 from paddock.supervisor.environment import runner_environment
 from paddock.supervisor.exit_report import ExitReport
 from paddock.supervisor.exit_watch import until_exited
-from paddock.supervisor.host import RunnerHost
+from paddock.supervisor.host import FOLDER_PREFIX, NONCE_VARIABLE, RunnerHost
 from paddock.supervisor.model_server import RunnerSpec
 from paddock.supervisor.stderr import LogFile, OutputReader
 
@@ -40,17 +40,22 @@ class ProcessState(enum.StrEnum):
     LOADING = "loading"
     READY = "ready"
     DRAINING = "draining"
-    """It was asked to stop."""
+    """It was asked to stop, or killed."""
+    STUCK = "stuck"
+    """It was killed and does not end: the system holds it, and its memory with it."""
     GONE = "gone"
     """It has ended and is reaped; `exit_report` says why."""
 
 
+_ENDS = frozenset({ProcessState.DRAINING, ProcessState.GONE})
+
 TRANSITIONS: Mapping[ProcessState, frozenset[ProcessState]] = {
-    ProcessState.SPAWNED: frozenset({ProcessState.HELLO, ProcessState.DRAINING, ProcessState.GONE}),
-    ProcessState.HELLO: frozenset({ProcessState.LOADING, ProcessState.READY, ProcessState.DRAINING, ProcessState.GONE}),
-    ProcessState.LOADING: frozenset({ProcessState.READY, ProcessState.DRAINING, ProcessState.GONE}),
-    ProcessState.READY: frozenset({ProcessState.DRAINING, ProcessState.GONE}),
-    ProcessState.DRAINING: frozenset({ProcessState.GONE}),
+    ProcessState.SPAWNED: frozenset({ProcessState.HELLO}) | _ENDS,
+    ProcessState.HELLO: frozenset({ProcessState.LOADING, ProcessState.READY}) | _ENDS,
+    ProcessState.LOADING: frozenset({ProcessState.READY}) | _ENDS,
+    ProcessState.READY: _ENDS,
+    ProcessState.DRAINING: frozenset({ProcessState.STUCK, ProcessState.GONE}),
+    ProcessState.STUCK: frozenset({ProcessState.GONE}),
     ProcessState.GONE: frozenset(),
 }
 
@@ -63,17 +68,25 @@ class RunnerProcess:
     the thread that started it ends (PR_SET_PDEATHSIG), so it must be the one that lives as long as the server.
     """
 
-    def __init__(self, spec: RunnerSpec, host: RunnerHost) -> None:
-        """Start it, on the running loop. LoadFailed or OutOfMemory if the system refuses."""
+    def __init__(self, spec: RunnerSpec, host: RunnerHost, *, is_spare: bool = False) -> None:
+        """Start it, on the running loop. LoadFailed or OutOfMemory if the system refuses.
+
+        A spare has no model yet; `adopt` gives it one.
+        """
         loop = asyncio.get_running_loop()
         self.name = spec.name
+        self.is_spare = is_spare
+        self.environment = runner_environment(host.environment, spec.environment, spec.options.num_thread)
+        self._host = host
         self._state = ProcessState.SPAWNED
         self._is_stop_requested = False
+        self._verdict = ""
+        self._over = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self._report: asyncio.Future[ExitReport] = loop.create_future()
         with contextlib.ExitStack() as undo:
             try:
-                self._start(spec, host, undo)
+                self._start(spec, undo)
             except OSError as error:
                 raise _start_failure(spec.name, error) from None
             undo.pop_all()
@@ -108,6 +121,20 @@ class RunnerProcess:
         """How it ended, once it has; TimeoutError after `within_seconds`."""
         return await asyncio.wait_for(asyncio.shield(self._report), within_seconds)
 
+    async def wait_over(self) -> ExitReport:
+        """How it ended, or that it is stuck, once it is either: nobody is to wait for it any longer."""
+        await self._over.wait()
+        return self._report.result() if self._report.done() else self.stuck_report()
+
+    def stuck_report(self) -> ExitReport:
+        """What is told of a process that does not end."""
+        return ExitReport(self.name, -signal.SIGKILL, verdict="stuck, it does not end even when killed")
+
+    def adopt(self, spec: RunnerSpec) -> None:
+        """A spare becomes the runner of a model."""
+        self.name, self.is_spare = spec.name, False
+        self._output.log_to(_log_file(spec, self._host))
+
     async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """SIGTERM to the group, SIGKILL after the grace, an entry in the log if even that does not end it.
 
@@ -122,17 +149,31 @@ class RunnerProcess:
         self._request_stop()
         self._signal_group(signal.SIGKILL)
 
+    def condemn(self, verdict: str) -> None:
+        """SIGKILL to the group because of what it does; the verdict, a clause, becomes the reason of its end."""
+        if self._state in (ProcessState.DRAINING, ProcessState.STUCK, ProcessState.GONE):
+            return
+        logger.error("event=runner_condemned model=%s pid=%d why=%r", self.name, self.pid, verdict)
+        self._verdict = verdict
+        self.advance(ProcessState.DRAINING)
+        self._stopping = asyncio.get_running_loop().create_task(self._end_by((signal.SIGKILL, KILL_SECONDS)))
+
     async def _stop(self, grace_seconds: float) -> None:
         self._request_stop()
-        for number, patience_seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
+        await self._end_by((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS))
+
+    async def _end_by(self, *steps: tuple[signal.Signals, float]) -> None:
+        for number, patience_seconds in steps:
             self._signal_group(number)
             with contextlib.suppress(TimeoutError):
                 await self.wait_gone(patience_seconds)
                 return
-        logger.error("The runner of %s is stuck: it does not end even when killed", self.name)
+        logger.error("event=runner_stuck model=%s pid=%d: it does not end even when killed", self.name, self.pid)
+        self.advance(ProcessState.STUCK)
+        self._over.set()
 
     def _request_stop(self) -> None:
-        if self._state not in (ProcessState.DRAINING, ProcessState.GONE):
+        if ProcessState.DRAINING in TRANSITIONS[self._state]:
             self.advance(ProcessState.DRAINING)
             self._is_stop_requested = True
 
@@ -143,55 +184,67 @@ class RunnerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM where only a zombie is left
             os.killpg(self._process.pid, number)
 
-    def _start(self, spec: RunnerSpec, host: RunnerHost, undo: contextlib.ExitStack) -> None:
+    def _start(self, spec: RunnerSpec, undo: contextlib.ExitStack) -> None:
         """Make what the server holds for it, then the process. `undo` takes all of that back if a step fails."""
-        self._folder = Path(tempfile.mkdtemp(prefix="paddock-", dir=host.runtime_folder))
+        register = self._host.register
+        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=self._host.runtime_folder))
         undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._nonce = register.prepare(self._folder)
+        undo.callback(register.ended, self._nonce)
         with contextlib.ExitStack() as theirs:
             control_read, self._control_write = os.pipe()
             undo.callback(os.close, self._control_write)
             theirs.callback(os.close, control_read)
             output_read, output_write = os.pipe()
             theirs.callback(os.close, output_write)
-            self._output = OutputReader(output_read, _log_file(spec, host))
+            self._output = OutputReader(output_read, None if self.is_spare else _log_file(spec, self._host))
             undo.callback(self._output.abandon)
             listener = theirs.enter_context(_listen(self.socket_path))
+            own = ["--listen-fd", str(listener.fileno()), "--control-fd", str(control_read)]
             self._process = subprocess.Popen(
-                [*host.command, *_arguments(spec, listener.fileno(), control_read)],
+                [*self._host.command, *(["--spare"] if self.is_spare else load_arguments(spec)), *own],
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
                 pass_fds=(listener.fileno(), control_read),
                 start_new_session=True,
-                env=runner_environment(host.environment, spec.environment, spec.options.num_thread),
+                env={
+                    **self.environment,
+                    "TMPDIR": str(self._folder),  # MLX's cache of compiled kernels has no lock
+                    **({NONCE_VARIABLE: self._nonce} if self._nonce else {}),
+                },
             )
+        register.started(self._nonce, self._process.pid)
 
     async def _see_to_the_end(self) -> None:
         await until_exited(self._process)
         self._signal_group(signal.SIGKILL)  # grandchildren that outlived it hold its pipes and its memory
+        self._host.register.ended(self._nonce)
         return_code = self._process.wait()
         await self._output.finish()
         os.close(self._control_write)
         shutil.rmtree(self._folder, ignore_errors=True)
         self.advance(ProcessState.GONE)
-        report = ExitReport(self.name, return_code, self._output.tail, is_requested=self._is_stop_requested)
-        logger.log(logging.INFO if report.is_requested else logging.WARNING, "%s", report.sentence)
+        report = ExitReport(self.name, return_code, self._output.tail, self._is_stop_requested, self._verdict)
+        level = logging.INFO if report.is_requested else logging.WARNING
+        logger.log(level, "event=runner_gone cause=%s why=%r", report.cause, report.sentence)
         self._report.set_result(report)
+        self._over.set()
 
 
-def _arguments(spec: RunnerSpec, listen_descriptor: int, control_descriptor: int) -> list[str]:
+def load_arguments(spec: RunnerSpec) -> tuple[str, ...]:
+    """The part of a runner's command line that says what it loads, and how."""
     values = {
         "--engine": spec.engine,
         "--model": spec.name,
         "--model-path": spec.model_path,
-        "--listen-fd": listen_descriptor,
-        "--control-fd": control_descriptor,
         "--num-ctx": spec.options.num_ctx,
         "--parallel": spec.options.parallel,
         "--num-batch": spec.options.num_batch,
         "--num-gpu": spec.options.num_gpu,
+        "--memory-limit": spec.memory_limit_bytes,
     }
-    return [str(part) for pair in values.items() for part in pair]
+    return tuple(str(part) for pair in values.items() for part in pair)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paddock.errors import LoadFailed, PaddockError, RunnerDied, from_code
 from paddock.memory.devices import Device, SystemMemory
@@ -19,32 +19,47 @@ from paddock.protocol import (
     EmbeddingRequest,
     Frame,
     Health,
+    LoadRequest,
     RunnerState,
+    ShrinkRequest,
     TokenizeRequest,
 )
+from paddock.supervisor.care import Care, NoCare
 from paddock.supervisor.client import RunnerClient
 from paddock.supervisor.exit_report import classify, one_line
+from paddock.supervisor.hang_watch import HangLimits
+from paddock.supervisor.hang_watcher import watch_for_hangs
 from paddock.supervisor.host import RunnerHost
 from paddock.supervisor.load_watch import Deadlines, LoadWatch
 from paddock.supervisor.machine import check_platform
 from paddock.supervisor.model_server import MemorySize, ModelServer, RunnerSpec
-from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess
+from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess, load_arguments
 
 logger = logging.getLogger(__name__)
 
+_BEFORE_READY = (ProcessState.SPAWNED, ProcessState.HELLO, ProcessState.LOADING)
 _SEEN_STATES = {RunnerState.LOADING: ProcessState.LOADING, RunnerState.READY: ProcessState.READY}
 
 
 class RunnerServer:
     """A ModelServer whose model lives in a process of its own. One object is one process: it is loaded once."""
 
-    def __init__(self, spec: RunnerSpec, host: RunnerHost, deadlines: Deadlines | None = None) -> None:
+    def __init__(
+        self,
+        spec: RunnerSpec,
+        host: RunnerHost,
+        deadlines: Deadlines | None = None,
+        care: Care | None = None,
+        hang_limits: HangLimits | None = None,
+    ) -> None:
         self._spec = spec
         self._host = host
         self._deadlines = deadlines or Deadlines()
+        self._care = care or NoCare()
+        self._hang_limits = hang_limits or HangLimits()
         self._process: RunnerProcess | None = None
         self._client: RunnerClient | None = None
-        self._hanging_up: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
         self._health: Health | None = None
         self._devices: tuple[Device, ...] = ()
@@ -67,26 +82,36 @@ class RunnerServer:
 
     @property
     def has_exited(self) -> bool:
-        return self._process is not None and self._process.state is ProcessState.GONE
+        return self._process is not None and self._process.state in (ProcessState.STUCK, ProcessState.GONE)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it loads, or somebody waits for its answer."""
+        if self._process is None or self._client is None or self.has_exited:
+            return False
+        return self._client.in_use.is_set() or self._process.state in _BEFORE_READY
 
     async def load(self, system: SystemMemory, devices: Sequence[Device], require_full: bool) -> list[str]:
         """See `ModelServer.load`. Whether the model fits has been decided above; here it is started."""
         check_platform(platform.system(), platform.machine())
         if self._process is not None:
             raise RuntimeError("a runner is loaded once")
-        self._process = RunnerProcess(self._spec, self._host)
-        self._client = RunnerClient(self._process)
-        self._hanging_up = asyncio.get_running_loop().create_task(self._hang_up_when_gone(self._process, self._client))
+        self._care.admit(self._spec)
+        self._take_on(self._care.take_spare(self._spec) or RunnerProcess(self._spec, self._host))
         self._devices = _used_devices(devices, self._spec.options.num_gpu)
         return [device.id for device in self._devices]
 
     async def wait_until_running(self) -> None:
         process, client = self._running()
         try:
+            if process.is_spare:
+                process, client = await self._enlist(process, client)
             await self._poll_until_ready(process, client)
         except PaddockError:
             await self.close()
             raise
+        self._care.ready(self._spec)
+        self._look_after(watch_for_hangs(process, client, self._hang_limits))
 
     async def ping(self) -> None:
         _, client = self._running()
@@ -142,9 +167,16 @@ class RunnerServer:
     async def device_infos(self) -> list[Device]:
         return []
 
+    @property
+    def last_health(self) -> Health | None:
+        return self._health
+
+    async def shrink_caches(self, keep_bytes: int) -> int:
+        return (await self._running()[1].shrink(ShrinkRequest(keep_bytes=keep_bytes))).freed_bytes
+
     async def wait_exited(self) -> str:
         process, _ = self._running()
-        return (await process.wait_gone()).sentence
+        return (await process.wait_over()).sentence
 
     async def close(self) -> None:
         """See `ModelServer.close`. Whoever calls it may be cancelled; the stop goes on."""
@@ -155,8 +187,8 @@ class RunnerServer:
     async def _close(self) -> None:
         if self._process is not None:
             await self._process.stop(self._deadlines.grace_seconds)
-        if self._hanging_up is not None:
-            self._hanging_up.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self._client is not None:
             await self._client.close()
 
@@ -165,11 +197,43 @@ class RunnerServer:
             raise RunnerDied(f"The runner of '{self._spec.name}' was not started.")
         return self._process, self._client
 
-    async def _hang_up_when_gone(self, process: RunnerProcess, client: RunnerClient) -> None:
+    def _take_on(self, process: RunnerProcess) -> None:
+        self._process, self._client = process, RunnerClient(process)
+        self._look_after(self._hang_up_when_over(process, self._client))
+        # Not among the tasks that a close cuts short: an end is told whatever happens.
+        self._telling = asyncio.get_running_loop().create_task(self._tell_end(process))
+
+    def _look_after(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def _tell_end(self, process: RunnerProcess) -> None:
+        report = await process.wait_over()
+        if process is not self._process:
+            return  # a spare that was never used
+        if report.is_requested:
+            self._care.stopped(self._spec)
+        else:
+            self._care.crashed(self._spec, report.reason)
+
+    async def _hang_up_when_over(self, process: RunnerProcess, client: RunnerClient) -> None:
         """A grandchild may hold the connections of a process that has ended: they end with it all the same."""
-        await process.wait_gone()
+        await process.wait_over()
         await asyncio.sleep(self._deadlines.drain_seconds)
         await client.close()
+
+    async def _enlist(self, process: RunnerProcess, client: RunnerClient) -> tuple[RunnerProcess, RunnerClient]:
+        """Give the spare its model; one that does not take it is replaced by a process that never was one."""
+        try:
+            await client.load(LoadRequest(arguments=load_arguments(self._spec)), self._deadlines.hello_seconds)
+        except (TimeoutError, PaddockError) as error:
+            logger.warning("event=spare_unfit model=%s error=%r", self._spec.name, error)
+            process.kill()
+            self._take_on(RunnerProcess(self._spec, self._host))
+            await client.close()
+        else:
+            logger.info("event=spare_used model=%s pid=%d", self._spec.name, process.pid)
+            process.adopt(self._spec)
+        return self._running()
 
     async def _poll_until_ready(self, process: RunnerProcess, client: RunnerClient) -> None:
         clock = asyncio.get_running_loop().time
@@ -184,10 +248,18 @@ class RunnerServer:
             try:
                 report = await process.wait_gone(pause_seconds)
             except TimeoutError:
-                watch.check(clock())
+                self._check(watch, clock())
                 pause_seconds = min(pause_seconds * 1.5, self._deadlines.longest_poll_seconds)
             else:
                 raise classify(report, is_loading=True)
+
+    def _check(self, watch: LoadWatch, now: float) -> None:
+        """A load that gets nowhere has failed, which is as bad as a crash."""
+        try:
+            watch.check(now)
+        except LoadFailed as error:
+            self._care.crashed(self._spec, error.message.rstrip("."))
+            raise
 
     async def _health_if_any(self, client: RunnerClient) -> Health | None:
         try:
@@ -206,10 +278,8 @@ class RunnerServer:
         for seen in (ProcessState.HELLO, _SEEN_STATES.get(health.state)):
             if seen in TRANSITIONS[process.state]:
                 process.advance(seen)
-        if process.state is not ProcessState.READY:
-            return False
         self._health = health
-        return True
+        return process.state is ProcessState.READY
 
 
 def _used_devices(devices: Sequence[Device], num_gpu: int) -> tuple[Device, ...]:

@@ -81,6 +81,10 @@ class OutputReader:
         """The last 256 KiB."""
         return self._tail
 
+    def log_to(self, log_file: LogFile | None) -> None:
+        """Append to a file from here on. Only for a reader that was made without one."""
+        self._log_file = log_file
+
     def abandon(self) -> None:
         """Have the thread take what is there and end, without waiting for it."""
         if self._wake_write >= 0:

@@ -1,0 +1,112 @@
+"""POST /api/fit: what a model would need and whether it fits, as the scheduler sees it, without loading anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paddock.api.body import read_json
+from paddock.api.models import find_model, json_response
+from paddock.api.schemas import Terms
+from paddock.api.services import services_of
+from paddock.errors import InvalidOption
+from paddock.memory.fit import MustWait, NeverFits
+from paddock.options import merge
+from paddock.scheduler.preview import Preview, word_of
+from paddock.scheduler.service import LoadWish
+
+_MOST_PARALLEL = 1024
+
+
+class FitBody(msgspec.Struct, frozen=True):
+    """What /api/fit takes. `options` are those of /api/generate, and `parallel`."""
+
+    model: str = ""
+    name: str = ""
+    options: dict[str, Any] | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+class FitPool(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory that the model would live in, in bytes."""
+
+    id: str
+    total: int
+    free: int
+    reserve: int
+
+
+class FitAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What would become of a load now."""
+
+    model: str
+    verdict: str
+    """fits | evicts | waits | never"""
+    reason: str
+    evicts: tuple[str, ...]
+    """Models that would be unloaded for it."""
+    is_loaded: bool
+    context_length: int
+    parallel: int
+    is_lowered: bool
+    """Whether these two are less than the defaults, so that it fits."""
+    terms: Terms
+    memory: FitPool | None
+
+
+async def fit(request: Request) -> Response:
+    """POST /api/fit"""
+    body = await read_json(request, FitBody)
+    services = services_of(request)
+    model = await find_model(services, body.model or body.name)
+    if model.facts.engine != "image" and (body.width is not None or body.height is not None):
+        raise InvalidOption("Only image models have a width and a height: leave them out.")
+    options = dict(body.options or {})
+    parallel = _parallel(options.pop("parallel", None))
+    _, runner = merge(model.parameters, options)
+    scheduler = services.scheduler
+    found = scheduler.preview(model, LoadWish(**runner), parallel)
+    return json_response(_answer(found, scheduler.supply().reserve_bytes))
+
+
+def _parallel(value: object) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= _MOST_PARALLEL:
+        raise InvalidOption(f"parallel must be a whole number from 1 to {_MOST_PARALLEL}.")
+    return value
+
+
+def _answer(found: Preview, reserve_bytes: int) -> FitAnswer:
+    options, pool = found.order.options, found.pool
+    return FitAnswer(
+        model=found.order.name,
+        verdict=word_of(found.verdict),
+        reason=_reason(found),
+        evicts=found.victims,
+        is_loaded=found.is_loaded,
+        context_length=options.num_ctx,
+        parallel=options.parallel,
+        is_lowered=not found.is_loaded and options != found.asked.options,
+        terms=Terms.of(found.order.need),
+        memory=FitPool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)
+        if pool
+        else None,
+    )
+
+
+def _reason(found: Preview) -> str:
+    if found.is_loaded:
+        return "It is loaded already."
+    match found.verdict:
+        case NeverFits(why):
+            return why
+        case MustWait(why):
+            return f"It would wait: {why}."
+    if found.victims:
+        return f"It would fit once {', '.join(found.victims)} had been unloaded."
+    return "It would fit now."

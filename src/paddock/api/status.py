@@ -1,0 +1,97 @@
+"""GET /api/status: how the server is, from what is seen at this moment. It never waits for a model's work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from pathlib import Path
+
+import psutil
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paddock import __version__
+from paddock.api.models import json_response
+from paddock.api.schemas import PoolStatus, QueueStatus, RunnerStatus, StatusAnswer, StoreStatus
+from paddock.api.services import services_of
+from paddock.memory.fit import Supply
+from paddock.scheduler.service import QueueView, ResidentView
+
+_LEAST_DISK_BYTES = 1024**3
+_LONGEST_WAIT_SECONDS = 600.0
+
+
+async def status(request: Request) -> Response:
+    """GET /api/status"""
+    services = services_of(request)
+    await services.scheduler.look()
+    store = await asyncio.to_thread(_store, services.config.models)
+    queue, supply = services.scheduler.queue(), services.scheduler.supply()
+    problems = _problems(store, queue)
+    answer = StatusAnswer(
+        status="degraded" if problems else "ok",
+        version=__version__,
+        uptime_seconds=round(time.time() - psutil.Process().create_time(), 1),
+        problems=problems,
+        queue=QueueStatus(
+            waiting=queue.waiting,
+            limit=queue.most,
+            oldest_seconds=round(queue.oldest_seconds, 3),
+            reasons=queue.reasons,
+        ),
+        runners=tuple(map(_runner, services.scheduler.residents())),
+        memory=_pools(supply),
+        store=store,
+    )
+    return json_response(answer)
+
+
+def _runner(row: ResidentView) -> RunnerStatus:
+    health = row.health
+    return RunnerStatus(
+        model=row.model.name.display,
+        digest=row.model.digest,
+        state=row.state,
+        progress=health.progress if health else 0.0,
+        last_moved_seconds=round(health.idle_seconds, 3) if health else None,
+        tokens=health.tokens if health else 0,
+        active_requests=row.active_requests,
+        waiting_requests=row.waiting_requests,
+        context_length=row.context_length,
+        parallel=row.options.parallel,
+        size=row.size_bytes,
+        promised=row.need.total_bytes,
+    )
+
+
+def _pools(supply: Supply) -> tuple[PoolStatus, ...]:
+    return tuple(
+        PoolStatus(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=supply.reserve_bytes)
+        for pool in supply.pools
+    )
+
+
+def _store(folder: Path) -> StoreStatus:
+    """As the system says, without writing: a check that runs often must not wear the disk."""
+    try:
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError:
+        return StoreStatus(is_readable=False, is_writable=False, free=0)
+    return StoreStatus(
+        is_readable=os.access(folder, os.R_OK | os.X_OK),
+        is_writable=os.access(folder, os.W_OK | os.X_OK),
+        free=free_bytes,
+    )
+
+
+def _problems(store: StoreStatus, queue: QueueView) -> tuple[str, ...]:
+    found = {
+        "The store cannot be read.": not store.is_readable,
+        "The store cannot be written.": store.is_readable and not store.is_writable,
+        "The disk of the store is nearly full.": store.is_readable and store.free < _LEAST_DISK_BYTES,
+        "The queue is full.": queue.waiting >= max(1, queue.most),
+        "A request has waited for ten minutes.": queue.oldest_seconds > _LONGEST_WAIT_SECONDS,
+    }
+    return tuple(sentence for sentence, is_so in found.items() if is_so)

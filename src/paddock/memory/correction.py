@@ -1,0 +1,106 @@
+"""What was measured of a model corrects what is foreseen for it. Pure.
+
+The rule: what was measured replaces the term that it measures (weights, the runner's own process, the peak of loading),
+at once and for all options. The context's term is never measured away: it is exact arithmetic, and what short prompts
+filled says nothing of full ones. The workspace is what a peak has beyond these; a peak seen with the whole context
+filled by as many sequences gives it exactly, any other peak can only raise it, in proportion to what would have been
+foreseen for the tokens that it had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from paddock.memory.estimate import MIB, ModelShape, Need, Settings, estimate
+
+FILLED = 0.9
+"""Share of the context of all sequences from which on it counts as full."""
+_STEP_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Point:
+    """A peak, and what the runner had done by then."""
+
+    longest_tokens: int
+    """Of one sequence."""
+    sequences: int
+    """At work at once."""
+    tokens: int
+    """Of all of these together."""
+    num_batch: int
+    kv_bits: int
+    peak_bytes: int
+    """Of everything, the runner's own process too."""
+
+    @property
+    def settings(self) -> Settings:
+        """The options that would have been just enough for it."""
+        return Settings(self.longest_tokens, self.sequences, self.num_batch, self.kv_bits)
+
+    def fills(self, settings: Settings) -> bool:
+        """Whether it had all that a runner of these settings can come to have, and no more."""
+        return (
+            self.settings.num_batch == settings.num_batch
+            and self.kv_bits == settings.kv_bits
+            and self.sequences == settings.parallel
+            and -(-self.longest_tokens // _STEP_TOKENS) == -(-settings.num_ctx // _STEP_TOKENS)
+            and self.tokens >= FILLED * settings.num_ctx * settings.parallel
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured of one model on one device, in bytes."""
+
+    weights_bytes: int
+    runtime_bytes: int
+    """0 where it could not be told."""
+    load_bytes: int
+    """Beyond these two, while it was loaded."""
+    points: tuple[Point, ...] = ()
+
+
+def foresee(shape: ModelShape, settings: Settings, *, on_accelerator: bool, seen: Seen | None = None) -> Need:
+    """The memory that a runner may come to hold, corrected by what was seen of it."""
+    need = estimate(
+        shape,
+        num_ctx=settings.num_ctx,
+        parallel=settings.parallel,
+        num_batch=settings.num_batch,
+        on_accelerator=on_accelerator,
+        kv_bits=settings.kv_bits,
+    )
+    if seen is None:
+        return need
+    need = _with_measured_terms(need, seen)
+    filled = [point for point in seen.points if point.fills(settings)]
+    if filled:
+        return replace(need, workspace_bytes=max(0, max(_beyond(point, need) for point in filled)))
+    factor = max((_factor(shape, point, seen, on_accelerator) for point in seen.points), default=1.0)
+    return replace(need, workspace_bytes=round(need.workspace_bytes * factor))
+
+
+def _with_measured_terms(need: Need, seen: Seen) -> Need:
+    return replace(
+        need,
+        weights_bytes=seen.weights_bytes or need.weights_bytes,
+        runtime_bytes=seen.runtime_bytes or need.runtime_bytes,
+        load_bytes=seen.load_bytes,
+    )
+
+
+def _beyond(point: Point, need: Need) -> int:
+    """The workspace in a peak."""
+    return point.peak_bytes - need.weights_bytes - need.runtime_bytes - need.kv_bytes
+
+
+def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool) -> float:
+    """How much more workspace there was than foreseen; 1 where there was less."""
+    foreseen = _with_measured_terms(foresee(shape, point.settings, on_accelerator=on_accelerator), seen)
+    return max(1.0, _beyond(point, foreseen) / max(MIB, foreseen.workspace_bytes))
+
+
+def error_of(point: Point, foreseen: Need) -> float:
+    """By how much of itself a peak was missed: negative where less was foreseen than came."""
+    return (foreseen.total_bytes - point.peak_bytes) / max(1, point.peak_bytes)

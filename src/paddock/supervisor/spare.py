@@ -1,0 +1,142 @@
+"""The warm spare: one runner process with its imports behind it and no model, for the next load to take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddock.errors import PaddockError
+from paddock.memory.devices import SystemMemory, system_memory
+from paddock.supervisor.breaker import Breaker, BreakerLimits
+from paddock.supervisor.environment import runner_environment
+from paddock.supervisor.host import RunnerHost
+from paddock.supervisor.model_server import RunnerOptions, RunnerSpec
+from paddock.supervisor.process import RunnerProcess
+
+logger = logging.getLogger(__name__)
+
+_SPARE_SPEC = RunnerSpec(name="the warm spare", engine="", model_path=Path(), options=RunnerOptions(num_ctx=0))
+
+
+@dataclass(frozen=True)
+class SpareLimits:
+    """When there is a spare."""
+
+    is_wanted: bool = True
+    start_share: float = 0.15
+    """Share of the main memory that must be available to start one, and at least `start_bytes` …"""
+    start_bytes: int = 2 * 1024**3
+    end_share: float = 0.05
+    """… and the share below which it is given up."""
+    end_bytes: int = 512 * 1024**2
+    quiet_seconds: float = 1.0
+    """How long the runners must have had nothing to do before one is started."""
+    longest_wait_seconds: float = 20.0
+    """Without quiet for so long, one is started all the same: its imports run at a low priority."""
+    look_seconds: float = 0.25
+
+    def allows_start(self, memory: SystemMemory) -> bool:
+        """Whether there is room for one."""
+        return memory.available_bytes >= max(self.start_bytes, self.start_share * memory.total_bytes)
+
+    def demands_end(self, memory: SystemMemory) -> bool:
+        """Whether memory is so short that it must go."""
+        return memory.available_bytes < max(self.end_bytes, self.end_share * memory.total_bytes)
+
+
+class WarmSpare:
+    """Keeps one spare ready. One task owns it; a load takes it away in between."""
+
+    def __init__(
+        self,
+        host: RunnerHost,
+        limits: SpareLimits,
+        is_quiet: Callable[[], bool],
+        memory: Callable[[], SystemMemory] = system_memory,
+    ) -> None:
+        self._host = host
+        self._limits = limits
+        self._is_quiet = is_quiet
+        self._memory = memory
+        self._process: RunnerProcess | None = None
+        self._breaker = Breaker(BreakerLimits())
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """-1 while there is none."""
+        return -1 if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Begin to keep one, on the running loop."""
+        if self._limits.is_wanted:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep(), name="warm spare")
+
+    def take(self, spec: RunnerSpec) -> RunnerProcess | None:
+        """The spare, if there is one and what is fixed for a whole process is as the spec wants it."""
+        process = self._process
+        if process is None or process.pid < 0 or not self._suits(process, spec):
+            return None
+        self._process = None
+        return process
+
+    async def close(self) -> None:
+        """End it, and keep none from here on."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait({self._keeping})
+        await self._give_up()
+
+    def _suits(self, process: RunnerProcess, spec: RunnerSpec) -> bool:
+        """Threads and other variables are read when libraries are imported; so is where a model may not go."""
+        wanted = runner_environment(self._host.environment, spec.environment, spec.options.num_thread)
+        return process.environment == wanted and spec.options.num_gpu == _SPARE_SPEC.options.num_gpu
+
+    async def _keep(self) -> None:
+        while True:
+            await self._wait_until_wanted()
+            try:
+                process = self._process = RunnerProcess(_SPARE_SPEC, self._host, is_spare=True)
+            except PaddockError as error:
+                self._breaker.crashed(time.monotonic(), error.message)
+                continue
+            logger.debug("event=spare_started pid=%d", process.pid)
+            self._breaker.ready(time.monotonic())
+            await self._watch(process)
+
+    async def _wait_until_wanted(self) -> None:
+        """Until the runners have been quiet for a while, there is room, and spares are not known to crash."""
+        began = quiet_since = time.monotonic()
+        while True:
+            now = time.monotonic()
+            quiet_since = quiet_since if self._is_quiet() else now
+            is_time = (
+                now - quiet_since >= self._limits.quiet_seconds or now - began >= self._limits.longest_wait_seconds
+            )
+            if is_time and not self._breaker.wait_seconds(now) and self._limits.allows_start(self._memory()):
+                return
+            await asyncio.sleep(self._limits.look_seconds)
+
+    async def _watch(self, process: RunnerProcess) -> None:
+        """Until it is taken, has ended, or must go."""
+        while self._process is process:
+            try:
+                report = await process.wait_gone(self._limits.look_seconds)
+            except TimeoutError:
+                if self._limits.demands_end(self._memory()):
+                    logger.info("event=spare_given_up why='memory is short'")
+                    await self._give_up()
+                continue
+            if self._process is process:
+                self._process = None
+                self._breaker.crashed(time.monotonic(), report.reason)
+
+    async def _give_up(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()  # it has nothing to finish
+            await process.stop()
