@@ -172,3 +172,10 @@ def test_a_machine_without_a_usable_device_says_so() -> None:
 
     assert isinstance(verdict, NeverFits)
     assert "num_gpu" in verdict.why
+
+
+def test_an_accelerator_that_shares_the_memory_only_has_a_part_of_it() -> None:
+    metal = Supply((Pool("cpu", 40 * GB, 30 * GB, has_accelerator=True, has_cpu=True),), 0)
+
+    assert decide(ask(12), metal, [holding("a", 25)]) == Fits("cpu")
+    assert decide(ask(16), metal, [holding("a", 25)]) == Evict(("a",))

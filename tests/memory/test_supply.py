@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from paddock.memory.devices import Device
-from paddock.memory.supply import current_supply, devices_for, private_bytes, supply_of
+from paddock.memory.supply import current_supply, devices_for, placement, private_bytes, supply_of
 
 CPU = Device("cpu", "CPU", 100, 50, is_accelerator=False)
 
@@ -62,3 +62,12 @@ def test_a_process_that_is_gone_holds_nothing() -> None:
     assert private_bytes(child.pid) == 0
     assert private_bytes(-1) == 0
     assert private_bytes(os.getpid()) > 0
+
+
+def test_a_runner_is_kept_on_its_card_where_there_are_several() -> None:
+    one = Device("cuda:0", "GPU", 80, 70, is_accelerator=True, uuid="GPU-a")
+    other = Device("cuda:1", "GPU", 80, 70, is_accelerator=True, uuid="GPU-b")
+
+    assert placement("cuda:1", [one, other, CPU]) == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+    assert placement("cuda:0", [one, CPU]) == {}
+    assert placement("cpu", [one, other, CPU]) == {}

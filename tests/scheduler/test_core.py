@@ -1063,3 +1063,16 @@ def test_a_pinned_model_goes_where_nothing_else_would_ever_make_room() -> None:
     world.request("new", 2)
 
     assert world.stops() == ["pinned"]
+
+
+def test_who_waits_behind_the_first_of_a_model_is_not_overtaken_more_often() -> None:
+    world = World(free_gb=10, policy=a_policy(max_overtaken=1))
+    world.load("busy", 8)
+    first, second = world.request("big", 8), world.request("big", 8)
+    world.load_idle("s1", 0.1)
+    world.cancel(first)
+
+    late = world.request("s2", 0.1)
+
+    assert world.is_waiting(late)
+    assert world.is_waiting(second)

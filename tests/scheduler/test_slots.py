@@ -99,3 +99,23 @@ def test_waiting_for_a_place_reads_no_figures() -> None:
     assert not needs_figures(world.state, waiting)
     world.send(waiting)
     assert not needs_figures(world.state, events.Released(world.now, lease))
+
+
+def test_a_load_that_ends_while_another_starves_serves_only_as_many_as_fit_into_it_first() -> None:
+    world = narrow(max_overtaken=1)
+    lease = world.load("busy", 6)
+    big = world.request("big", 9)
+    waiting = [world.request("slow", 3) for _ in range(5)]
+    world.release(lease)
+    assert world.stops() == []  # evicting it would not make enough room while the other loads
+
+    world.ready("slow")
+    assert [world.is_granted(waiter) for waiter in waiting] == [True, True, False, False, False]
+    world.release(*waiting[:2])
+    assert sorted(world.stops()) == ["busy", "slow"]
+    world.stopped("busy")
+    world.stopped("slow")
+    world.ready("big")
+
+    assert world.is_granted(big)
+    assert not any(world.is_granted(waiter) for waiter in waiting[2:])

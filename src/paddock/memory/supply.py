@@ -46,6 +46,16 @@ def private_bytes(pid: int) -> int:
     return max(0, int(memory.rss) - int(getattr(memory, "shared", 0)))
 
 
+def placement(pool_id: str, found: Sequence[Device]) -> dict[str, str]:
+    """The variables that keep a runner on this pool's device, where there is a choice.
+
+    By the device's own name, since CUDA numbers them by speed and the driver by their place.
+    """
+    several = sum(bool(device.uuid) for device in found) > 1
+    chosen = next((device for device in found if device.id == pool_id and device.uuid), None)
+    return {"CUDA_VISIBLE_DEVICES": chosen.uuid} if several and chosen else {}
+
+
 def devices_for(pool_id: str, wants_accelerator: bool) -> list[Device]:
     """The devices that a model of this pool runs on, as they are now; only the CPU if it is kept off accelerators."""
     found = devices()

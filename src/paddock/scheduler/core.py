@@ -136,7 +136,8 @@ def _ready(state: State, event: events.Ready) -> list[Action]:
     if resident and resident.lifecycle is Lifecycle.LOADING:
         resident.move(Lifecycle.READY)
         resident.ready_bytes = resident.held_bytes = event.held_bytes
-        resident.ready_sequence = state.next_sequence
+        served_first = attached(state, resident)[: resident.order.options.parallel + state.policy.lookahead]
+        resident.ready_sequence = served_first[-1].sequence + 1 if served_first else 0
         resident.idle_since = event.now
     return []
 

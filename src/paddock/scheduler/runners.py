@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddock.errors import LoadFailed, PaddockError
+from paddock.memory.devices import devices as all_devices
 from paddock.memory.devices import system_memory
-from paddock.memory.supply import devices_for
+from paddock.memory.supply import devices_for, placement
 from paddock.protocol import Health, MemoryTerms
 from paddock.scheduler import events
 from paddock.scheduler.actions import ShrinkCaches, StartRunner, StopRunner
@@ -164,6 +165,7 @@ class Runners:
             engine=order.model.facts.engine,
             model_path=model_path,
             options=order.options,
+            environment=placement(action.pool_id, all_devices()),
             memory_limit_bytes=order.need.total_bytes - order.need.runtime_bytes,
         )
         server = runner.server = self._make_server(spec)

@@ -7,8 +7,9 @@ Rules of fairness:
 - Between models, what fits now runs now. Each such step that goes past a model's longest waiter counts, be it a load or
   a lease on a runner that is in its way; after `max_overtaken` of them that waiter goes first: nothing that came later
   is loaded before it, and the runners in its way get no new leases until it has its place. So it waits at most for
-  what came before it, for `max_overtaken` others, and for the requests that those runners have then: each of these ends
-  when its context is full, or when its runner is seen to stand still.
+  what came before it, for `max_overtaken` others, for the first requests of loads that end meanwhile, and for the
+  requests that those runners have then: each of these ends when its context is full, or when its runner is seen to
+  stand still.
 """
 
 from __future__ import annotations
@@ -77,10 +78,12 @@ def _grants(state: State, now: float) -> Iterator[Action]:
                 _count_overtaking(state, waiter, [head for head in state.cold_heads() if key in head.blocked_by])
 
 
-def _count_overtaking(state: State, served: Waiter, others: list[Waiter]) -> None:
-    for other in others:
-        if other.sequence < served.sequence:
-            other.overtaken += 1
+def _count_overtaking(state: State, served: Waiter, heads: list[Waiter]) -> None:
+    """Of all who wait behind these heads too: whoever is next once a head has left has waited as long."""
+    for head in heads:
+        for other in state.queues[head.key]:
+            if other.sequence < served.sequence:
+                other.overtaken += 1
 
 
 def _reloads(state: State, now: float) -> Iterator[Action]:

@@ -100,7 +100,8 @@ class Resident:
     ready_bytes: int = 0
     """What it held when it became ready, by its own account."""
     ready_sequence: int = 0
-    """Requests before this one had come when it became ready: they are served whoever else waits."""
+    """Requests before this one waited for its load and fit into it at once: they are served whoever else waits, so
+    that no load is for nothing."""
     unwanted_since: float | None = None
     """Since when it loads for nobody."""
     room_before: int = 0

@@ -1,0 +1,201 @@
+"""What a runner was foreseen to need against what it came to hold: prediction against truth, as a table and a picture.
+
+    python bench/memory_report.py [--quick] [--png docs/memory-report.png]
+
+Every row is a real runner: its contexts are filled to the end by as many requests at once as it takes, and its peak
+is what its process alone held at most, which is what admission compares with. The bars: never more than 5 % under,
+within 10 % and 64 MB; and of a second load, foreseen with what was seen of the first, within 5 %. It ends with 1 if one
+of them is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_checkpoints import CHECKPOINTS, Checkpoint, write
+from rich.console import Console
+from rich.table import Table
+
+from paddock.memory.correction import Seen, foresee
+from paddock.memory.devices import system_memory
+from paddock.memory.estimate import MIB, Need, Settings
+from paddock.memory.observed import seen_of
+from paddock.protocol import CompletionRequest, MemoryTerms, Sampling
+from paddock.store.facts import ModelFacts, read_facts
+from paddock.supervisor.host import this_host
+from paddock.supervisor.model_server import RunnerOptions, RunnerSpec
+from paddock.supervisor.runner_server import RunnerServer
+
+UNDER, OVER, SLACK_BYTES, AFTER = 0.05, 0.10, 64 * MIB, 0.05
+PARALLEL = (1, 4)
+QUICK = ("llama-tiny", "mamba2")
+ROOM_TOKENS = 12
+"""Of each context, left for the answer, which ends where the context does."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One runner."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+    foreseen: Need
+    peak_bytes: int
+    after: tuple[int, int] | None = None
+    """Of a second load: foreseen and measured."""
+
+    @property
+    def error(self) -> float:
+        """Negative where less was foreseen than came."""
+        return (self.foreseen.total_bytes - self.peak_bytes) / self.peak_bytes
+
+    @property
+    def label(self) -> str:
+        """For the picture."""
+        return f"{self.checkpoint.name}  {self.settings.num_ctx} x {self.settings.parallel}"
+
+    @property
+    def terms_bytes(self) -> tuple[int, int, int, int]:
+        """Foreseen: weights, what is kept of sequences, work, runtime."""
+        need = self.foreseen
+        return need.weights_bytes, need.kv_bytes, need.workspace_bytes, need.runtime_bytes
+
+    @property
+    def foreseen_bytes(self) -> int:
+        """In all."""
+        return self.foreseen.total_bytes
+
+    @property
+    def after_error(self) -> float:
+        """As `error`, of the second load."""
+        return (self.after[0] - self.after[1]) / self.after[1] if self.after else 0.0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every bar is held."""
+        most_over = OVER * self.peak_bytes + SLACK_BYTES
+        is_within = self.error >= -UNDER and self.foreseen.total_bytes - self.peak_bytes <= most_over
+        return is_within and abs(self.after_error) <= AFTER
+
+
+async def main() -> int:
+    """Make the checkpoints, run them, print and draw."""
+    arguments = _arguments()
+    chosen = [each for each in CHECKPOINTS if not arguments.quick or each.name in QUICK]
+    chosen = [each for each in chosen if not arguments.only or each.name in arguments.only]
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="paddock-memory-") as folder:
+        for checkpoint in chosen:
+            path = write(checkpoint, Path(folder) / checkpoint.name)
+            facts = read_facts({name: path / name for name in os.listdir(path)})  # noqa: PTH208 - async, but its own
+            rows += await _rows(checkpoint, facts, path, Path(folder), is_quick=arguments.quick)
+    Console(width=None if sys.stdout.isatty() else 120).print(_table(rows))
+    wrong = [row for row in rows if not row.is_right]
+    worst = min(row.error for row in rows)
+    print(f"{len(rows)} runners of {len(chosen)} models; lowest {worst:+.1%}; {len(wrong)} outside the bars")
+    if arguments.png:
+        from memory_picture import draw
+
+        draw(rows, arguments.png)
+    return 1 if wrong else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Prediction against truth.")
+    parser.add_argument("--quick", action="store_true", help="two models and small contexts")
+    parser.add_argument("--png", type=Path, help="where to draw it")
+    parser.add_argument("--only", nargs="*", help="names of checkpoints")
+    return parser.parse_args()
+
+
+async def _rows(checkpoint: Checkpoint, facts: ModelFacts, path: Path, scratch: Path, *, is_quick: bool) -> list[Row]:
+    contexts = checkpoint.contexts[:2] if is_quick else checkpoint.contexts
+    rows = []
+    for num_ctx in contexts:
+        for parallel in PARALLEL:
+            settings = Settings(num_ctx, parallel)
+            is_last = num_ctx == contexts[-1] and parallel == PARALLEL[-1]
+            row = await _row(checkpoint, facts, path, scratch, settings, is_repeated=is_last)
+            print(f"{checkpoint.name} {num_ctx} x {parallel}: {row.error:+.1%}", file=sys.stderr, flush=True)
+            rows.append(row)
+    return rows
+
+
+async def _row(
+    checkpoint: Checkpoint, facts: ModelFacts, path: Path, scratch: Path, settings: Settings, *, is_repeated: bool
+) -> Row:
+    foreseen = foresee(facts, settings, on_accelerator=False)
+    memory = await _measure(checkpoint.name, path, scratch, settings, foreseen)
+    after = None
+    if is_repeated:
+        seen: Seen = seen_of(memory, settings, foreseen)
+        again = foresee(facts, settings, on_accelerator=False, seen=seen)
+        after = again.total_bytes, (await _measure(checkpoint.name, path, scratch, settings, again)).private_peak_bytes
+    return Row(checkpoint, settings, foreseen, memory.private_peak_bytes, after)
+
+
+async def _measure(name: str, path: Path, scratch: Path, settings: Settings, need: Need) -> MemoryTerms:
+    """Load, fill the context with as many requests as there is room for, and ask what it took."""
+    options = RunnerOptions(settings.num_ctx, settings.parallel, settings.num_batch)
+    limit_bytes = need.total_bytes - need.runtime_bytes
+    spec = RunnerSpec(name, "text", path, options, memory_limit_bytes=limit_bytes)
+    server = RunnerServer(spec, this_host(os.environ, log_folder=scratch / "logs"))
+    try:
+        await server.load(system_memory(), [], require_full=False)
+        await server.wait_until_running()
+        lengths = range(settings.num_ctx - ROOM_TOKENS - settings.parallel, settings.num_ctx - ROOM_TOKENS)
+        await asyncio.gather(*(_fill(server, tokens) for tokens in lengths))
+        await server.memory_size()
+        health = server.last_health
+        assert health is not None
+        return health.memory
+    finally:
+        await server.close()
+
+
+async def _fill(server: RunnerServer, tokens: int) -> None:
+    context = tuple(20 + index % 200 for index in range(tokens - 1))
+    request = CompletionRequest(prompt="a", context=context, sampling=Sampling(temperature=0.0))
+    async for _ in server.completion(request):
+        pass
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table(title="What runners were foreseen to need, and their peaks, in MB")
+    for heading in ("model", "kind"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (
+        "context",
+        "parallel",
+        "weights",
+        "kept",
+        "work",
+        "runtime",
+        "foreseen",
+        "peak",
+        "error",
+        "2nd load",
+    ):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row.checkpoint.name,
+            row.checkpoint.kind,
+            str(row.settings.num_ctx),
+            str(row.settings.parallel),
+            *(f"{size / 1e6:.0f}" for size in (*row.terms_bytes, row.foreseen_bytes, row.peak_bytes)),
+            f"{row.error:+.1%}",
+            f"{row.after_error:+.1%}" if row.after else "",
+            style=None if row.is_right else "bold red",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
