@@ -16,7 +16,7 @@ from pathlib import Path
 from paddock.protocol import CompletionRequest, Done, Sampling, Text
 from paddock.runner.engines.base import Engine, EngineOptions
 from paddock.runner.engines.registry import make_engine
-from paddock.runner.hygiene import prepare_environment
+from paddock.runner.hygiene import leave_torch_out, prepare_environment
 
 
 def measure(engine: Engine, request_id: int, prompt: str, num_predict: int) -> dict[str, float]:
@@ -38,6 +38,7 @@ def measure(engine: Engine, request_id: int, prompt: str, num_predict: int) -> d
 def main() -> None:
     """Load the model, then measure on demand."""
     prepare_environment(os.environ, num_gpu=-1)
+    leave_torch_out()
     engine = make_engine("text", EngineOptions(model_path=Path(sys.argv[1]), num_ctx=8192))
     engine.load(lambda _share: None)
     for request_id, line in enumerate(sys.stdin):

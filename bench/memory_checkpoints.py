@@ -119,7 +119,12 @@ _LATENT: Config = {
     "kv_lora_rank": 128,
     "scale_depth": 1.4,
     "scale_emb": 12,
-    "rope_scaling": {"type": "longrope", "original_max_position_embeddings": 32_768, "long_factor": 1.0},
+    "rope_scaling": {
+        "type": "longrope",
+        "original_max_position_embeddings": 32_768,
+        "short_factor": [1.0] * 16,
+        "long_factor": [1.0] * 16,
+    },
 }
 
 CHECKPOINTS = (

@@ -95,7 +95,7 @@ async def main() -> int:
             path = write(checkpoint, Path(folder) / checkpoint.name)
             facts = read_facts({name: path / name for name in os.listdir(path)})  # noqa: PTH208 - async, but its own
             rows += await _rows(checkpoint, facts, path, Path(folder), is_quick=arguments.quick)
-    Console(width=None if sys.stdout.isatty() else 120).print(_table(rows))
+    Console(width=None if sys.stdout.isatty() else 132).print(_table(rows))
     wrong = [row for row in rows if not row.is_right]
     worst = min(row.error for row in rows)
     print(f"{len(rows)} runners of {len(chosen)} models; lowest {worst:+.1%}; {len(wrong)} outside the bars")

@@ -87,8 +87,12 @@ async def seconds_of_next(session: aiohttp.ClientSession, road: Road, model: str
 def check(campaign: Campaign) -> None:
     print(campaign)
     assert max(campaign.end_seconds) <= 2
-    assert max(campaign.next_seconds) <= 5
     assert campaign.error_count
+
+
+def check_speed(campaign: Campaign) -> None:
+    """A start takes the time that the machine has for it: only the campaigns, which have it to themselves, look."""
+    assert max(campaign.next_seconds) <= 5
 
 
 async def test_a_few_kills_of_fake_runners(start_fake: StartRoad) -> None:
@@ -97,7 +101,9 @@ async def test_a_few_kills_of_fake_runners(start_fake: StartRoad) -> None:
 
 @pytest.mark.slow
 async def test_a_thousand_kills_of_fake_runners(start_fake: StartRoad) -> None:
-    check(await kill_at_random(start_fake(WORDS), "demo", scaled(1000), 0.6))
+    campaign = await kill_at_random(start_fake(WORDS), "demo", scaled(1000), 0.6)
+    check(campaign)
+    check_speed(campaign)
 
 
 @pytest.mark.slow
@@ -107,4 +113,6 @@ async def test_a_hundred_kills_of_a_real_tiny_model(start_real: StartRoad, tmp_p
     files = {path.name: road.client.create_blob(path) for path in folder.iterdir() if path.is_file()}
     road.client.create("endless", files=files)
     road.client.generate("endless", "Hello", options={"num_predict": 1, "num_ctx": 100_000})
-    check(await kill_at_random(road, "endless", scaled(100), 1.5, num_ctx=100_000, num_predict=600))
+    campaign = await kill_at_random(road, "endless", scaled(100), 1.5, num_ctx=100_000, num_predict=600)
+    check(campaign)
+    check_speed(campaign)

@@ -104,7 +104,6 @@ def runner_files_alive(road: Road) -> list[int]:
 def check(campaign: Campaign) -> None:
     print(campaign)
     assert max(campaign.gone_seconds) <= 1
-    assert max(campaign.restart_seconds) <= 3
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -120,6 +119,8 @@ async def test_two_hundred_killed_servers(start_fake: StartRoad) -> None:
     for situation in itertools.islice(itertools.cycle(SITUATIONS), scaled(200)):
         await kill_in(start_fake, situation, campaign)
     check(campaign)
+    # How long a start takes is the machine's as well: only the campaign, which has it to itself, holds it to a figure.
+    assert max(campaign.restart_seconds) <= 3
 
 
 async def test_a_server_that_is_killed_with_its_spare_leaves_no_spare(start_real: StartRoad) -> None:

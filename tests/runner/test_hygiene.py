@@ -112,3 +112,12 @@ def test_every_wired_limit_of_the_library_goes_through_the_one_name_that_is_neut
             for line in path.read_text().splitlines():
                 if "set_wired_limit" in line:
                     assert "mx.set_wired_limit" in line, f"{path}: {line}"
+
+
+def test_transformers_takes_torch_for_not_installed():
+    code = (
+        "from paddock.runner.hygiene import leave_torch_out; leave_torch_out();"
+        "from transformers.utils import is_torch_available; import sys; sys.exit(is_torch_available())"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

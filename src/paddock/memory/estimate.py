@@ -19,8 +19,9 @@ ACCELERATOR_RUNTIME_BYTES = 512 * MIB
 
 KV_STEP_TOKENS = 256
 """MLX's caches grow in steps of this many tokens."""
-SPARE_BYTES = 32 * MIB
-"""Freed buffers that MLX's allocator keeps for the next step."""
+SPARE_BYTES = 40 * MIB
+"""Freed buffers that MLX's allocator keeps for the next step, 32 MiB on the CPU; and what lies between those in use, so
+that the C library cannot give it back."""
 SCAN_STEP_TOKENS = 256
 """mlx-lm computes state-space layers in steps of this many tokens."""
 

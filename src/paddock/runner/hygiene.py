@@ -51,6 +51,12 @@ def prepare_environment(variables: MutableMapping[str, str], num_gpu: int) -> No
         variables.setdefault(name, value)
 
 
+def leave_torch_out() -> None:
+    """Have transformers take PyTorch for not installed: where it is, importing it costs every runner seconds and
+    200 MB, and nothing here computes with it."""
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+
+
 def has_cuda_wheel() -> bool:
     """Whether MLX's libraries for NVIDIA GPUs are installed."""
     for wheel in _CUDA_WHEELS:

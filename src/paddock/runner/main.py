@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     hygiene.stay_small_in_death()
     hygiene.stay_off_the_network()
     hygiene.prepare_environment(os.environ, arguments.num_gpu)
+    hygiene.leave_torch_out()
     logging.basicConfig(
         level=logging.DEBUG if arguments.debug else logging.INFO,
         stream=sys.stderr,

@@ -174,6 +174,7 @@ class RunnerService:
     async def call(self, function: Callable[[Engine], Result]) -> Result:
         """Run something that needs the engine's tokenizer, off the event loop and off the engine's thread."""
         engine = self._ready_engine()
+        self._note_work_comes()
         self._preparing_count += 1
         try:
             work = self._events.run_in_executor(self._preparing, lambda: guarded(lambda: function(engine)))
@@ -202,8 +203,7 @@ class RunnerService:
         prompt = await self.call(lambda engine: engine.prepare(request))
         self._ready_engine()
         request_id, stream = next(self._ids), AnswerStream()
-        if not self._streams:
-            self._busy_since = time.monotonic()
+        self._note_work_comes()
         self._streams[request_id] = stream
         self._work.submit(request_id, prompt)
         try:
@@ -211,6 +211,10 @@ class RunnerService:
         finally:
             del self._streams[request_id]
             self._work.cancel(request_id)
+
+    def _note_work_comes(self) -> None:
+        if not self._streams and not self._preparing_count:
+            self._busy_since = time.monotonic()
 
     async def shrink(self, keep_bytes: int) -> int:
         """Have the engine give back all but so much of its caches; returns the bytes that became free."""
