@@ -30,11 +30,22 @@ async def cycle(session: aiohttp.ClientSession, road: Road, model: str, chance: 
         assert response.status == 200
 
 
+async def fill_thread_pool(session: aiohttp.ClientSession, road: Road) -> None:
+    """Have the server start all the threads that its pool may have: it does so one by one as it needs them."""
+
+    async def ask() -> None:
+        async with session.get(f"{road.url}/api/tags") as response:
+            assert response.status == 200
+
+    await asyncio.gather(*(ask() for _ in range(64)))
+
+
 async def cycles(road: Road, count: int) -> tuple[Held, Held]:
     """What the server held after the warm-up, and at the end."""
     models, chance = make_models(road, 4), random.Random(3)
     warm_up, before = max(10, int(count * WARM_UP_SHARE)), None
     async with client() as session:
+        await fill_thread_pool(session, road)
         for number in range(count):
             if number == warm_up:
                 before = await at_rest(road)

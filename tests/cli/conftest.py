@@ -255,10 +255,10 @@ def start_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 @pytest.fixture
 def read_until() -> Callable[[int, str], str]:
-    """Read a descriptor until a pattern has come, within ten seconds; what was read."""
+    """Read a descriptor until a pattern has come, within half a minute; what was read."""
 
     def read(descriptor: int, pattern: str) -> str:
-        seen, deadline = "", time.monotonic() + 10
+        seen, deadline = "", time.monotonic() + 30
         while not re.search(pattern, seen):
             readable, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
             assert readable, f"{pattern!r} never came: {seen!r}"

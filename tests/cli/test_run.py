@@ -146,7 +146,7 @@ def test_ctrl_c_stops_the_answer_and_exits_quietly_with_130(server, start_proces
     )
     read_until(process.stdout.fileno(), r"Hello there\.")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (130, b"")
     assert server.has_hung_up.wait(5)
 
@@ -162,5 +162,5 @@ def test_a_terminal_without_unicode_gets_question_marks(server, start_process, u
     process = start_process(
         "run", "demo", "x", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.communicate(timeout=10) == (b"Gr??e ??\n", b"")
+    assert process.communicate(timeout=30) == (b"Gr??e ??\n", b"")
     assert process.returncode == 0
