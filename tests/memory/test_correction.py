@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paddock.memory.correction import Point, Seen, error_of, foresee
+from paddock.memory.correction import VARIATION, Point, Seen, error_of, foresee
 from paddock.memory.estimate import MIB, Need, Settings
 from paddock.store.layers import CacheLayers, Layers
 
@@ -60,7 +60,7 @@ def test_a_runtime_that_was_not_measured_stays_as_foreseen() -> None:
 def test_a_full_context_is_foreseen_as_it_was_seen(change: int) -> None:
     measured = after(FULL).total_bytes + change
 
-    assert after(FULL, peak(FULL, measured)).total_bytes == measured
+    assert after(FULL, peak(FULL, measured)).total_bytes == pytest.approx(measured * (1 + VARIATION))
 
 
 def test_a_peak_at_a_short_prompt_shrinks_nothing() -> None:

@@ -3,8 +3,8 @@
 The rule: what was measured replaces the term that it measures (weights, the runner's own process, the peak of loading),
 at once and for all options. The context's term is never measured away: it is exact arithmetic, and what short prompts
 filled says nothing of full ones. The workspace is what a peak has beyond these; a peak seen with the whole context
-filled by as many sequences gives it exactly, any other peak can only raise it, in proportion to what would have been
-foreseen for the tokens that it had.
+filled by as many sequences gives it but for what varies, any other peak can only raise it, in proportion to what would
+have been foreseen for the tokens that it had.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from paddock.memory.estimate import MIB, ModelShape, Need, Settings, estimate
 
 FILLED = 0.9
 """Share of the context of all sequences from which on it counts as full."""
+VARIATION = 0.02
+"""Of a peak: the same work comes to a little more another time, as its sequences take turns in another order."""
 _STEP_TOKENS = 256
 
 
@@ -92,13 +94,14 @@ def _with_measured_terms(need: Need, seen: Seen) -> Need:
 
 def _beyond(point: Point, need: Need) -> int:
     """The workspace in a peak."""
-    return point.peak_bytes - need.weights_bytes - need.runtime_bytes - need.kv_bytes
+    return round(point.peak_bytes * (1 + VARIATION)) - need.weights_bytes - need.runtime_bytes - need.kv_bytes
 
 
 def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool) -> float:
     """How much more workspace there was than foreseen; 1 where there was less."""
     foreseen = _with_measured_terms(foresee(shape, point.settings, on_accelerator=on_accelerator), seen)
-    return max(1.0, _beyond(point, foreseen) / max(MIB, foreseen.workspace_bytes))
+    beyond = _beyond(point, foreseen) - VARIATION * point.peak_bytes
+    return max(1.0, beyond / max(MIB, foreseen.workspace_bytes))
 
 
 def error_of(point: Point, foreseen: Need) -> float:
