@@ -57,7 +57,7 @@ async def kill_in(start: StartRoad, situation: str, campaign: Campaign) -> None:
         road.process.kill()
         at = time.monotonic()
         road.process.wait()
-        await until(lambda: not any(is_alive(pid) for pid in pids), 1.0, f"{situation}: the runners are gone")
+        await until(lambda: not any(is_alive(pid) for pid in pids), 5.0, f"{situation}: the runners are gone")
         campaign.gone_seconds.append(time.monotonic() - at)
         answer.cancel()
         with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError):
@@ -93,7 +93,7 @@ async def serve_again(start: StartRoad, campaign: Campaign) -> None:
     assert len(list((road.home / "tmp").iterdir())) == 1
     road.process.kill()
     road.process.wait()
-    until_blocking(lambda: not runner_files_alive(road), 1.0, "the runner of the second server is gone")
+    until_blocking(lambda: not runner_files_alive(road), 5.0, "the runner of the second server is gone")
 
 
 def runner_files_alive(road: Road) -> list[int]:
@@ -103,7 +103,7 @@ def runner_files_alive(road: Road) -> list[int]:
 
 def check(campaign: Campaign) -> None:
     print(campaign)
-    assert max(campaign.gone_seconds) <= 1
+    assert campaign.gone_seconds
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -120,6 +120,7 @@ async def test_two_hundred_killed_servers(start_fake: StartRoad) -> None:
         await kill_in(start_fake, situation, campaign)
     check(campaign)
     # How long a start takes is the machine's as well: only the campaign, which has it to itself, holds it to a figure.
+    assert max(campaign.gone_seconds) <= 1
     assert max(campaign.restart_seconds) <= 3
 
 
@@ -129,7 +130,7 @@ async def test_a_server_that_is_killed_with_its_spare_leaves_no_spare(start_real
     pids = runner_pids(road)
     road.process.kill()
     road.process.wait()
-    await until(lambda: not any(is_alive(pid) for pid in pids), 1.0, "the spare is gone")
+    await until(lambda: not any(is_alive(pid) for pid in pids), 5.0, "the spare is gone")
 
 
 async def test_a_guardian_that_is_killed_is_replaced_and_knows_the_runners(start_fake: StartRoad) -> None:
@@ -143,7 +144,7 @@ async def test_a_guardian_that_is_killed_is_replaced_and_knows_the_runners(start
         road.process.send_signal(signal.SIGINT)  # as from a terminal: the guardian is in a session of its own
         road.process.kill()
         road.process.wait()
-        await until(lambda: not any(is_alive(pid) for pid in pids), 1.0, "the runners are gone")
+        await until(lambda: not any(is_alive(pid) for pid in pids), 5.0, "the runners are gone")
         await answer
 
 

@@ -221,13 +221,13 @@ def test_a_whole_conversation_at_a_terminal(server, start_process, read_until):
         os.write(ours, b"Hello\r")
         read_until(ours, "Good")  # the next word may not be complete yet
         process.send_signal(signal.SIGINT)
-        assert server.has_hung_up.wait(5)
+        assert server.has_hung_up.wait(30)
         server.hangs = False
         read_until(ours, ">>> .*Send a message")
         os.write(ours, b"Again\r")
         read_until(ours, r"Good day\.[\s\S]*>>> .*Send a message")
         os.write(ours, b"\x04")
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         os.close(ours)
     assert [message["content"] for message in server.bodies("/api/chat")[1]["messages"]][::2] == ["Hello", "Again"]

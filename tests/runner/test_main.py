@@ -209,7 +209,7 @@ async def test_it_ends_with_a_server_that_was_killed_even_if_the_control_pipe_st
     server.wait()
     server.stdout.close()
 
-    await until(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE, within_seconds=1.0)
+    await until(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE, within_seconds=5.0)
     os.close(read_end)
     os.close(write_end)
 

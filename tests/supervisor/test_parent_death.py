@@ -40,4 +40,4 @@ def test_a_killed_server_leaves_no_runner_behind(number, short_folder):
         assert len(runners) == 2
         assert all(is_alive(pid) for pid in runners)
         server.send_signal(number)
-        until_blocking(lambda: not any(is_alive(pid) for pid in runners), within_seconds=1.0, what="runners gone")
+        until_blocking(lambda: not any(is_alive(pid) for pid in runners), within_seconds=5.0, what="runners gone")

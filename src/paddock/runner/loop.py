@@ -129,6 +129,7 @@ class WorkLoop:
             self._listener.load_failed(_load_failure(error))
             return None
         self._sample(engine)
+        self._do(Activity.IDLE)
         self._listener.loaded(engine)
         return engine
 
