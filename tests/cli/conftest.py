@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -233,6 +234,11 @@ def paddock_command() -> Callable[..., Outcome]:
     return invoke
 
 
+def heed_interrupts() -> None:
+    """A suite that runs in the background has SIGINT ignored, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Start `python -m paddock …` as a process of its own; what is left of it is killed at the end."""
@@ -240,7 +246,8 @@ def start_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-        process = subprocess.Popen([sys.executable, "-m", "paddock", *arguments], env=environment, **options)
+        command = [sys.executable, "-m", "paddock", *arguments]
+        process = subprocess.Popen(command, env=environment, preexec_fn=heed_interrupts, **options)
         started.append(process)
         return process
 
