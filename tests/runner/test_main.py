@@ -184,6 +184,11 @@ async def test_interrupts_are_the_servers_business(start_runner, tiny_model):
     assert runner.child.poll() is None
 
 
+def _heed_interrupts() -> None:
+    """A suite that runs in the background has SIGINT ignored from the start, which would look like a runner's doing."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a process to its parent")
 async def test_it_ends_with_a_server_that_was_killed_even_if_the_control_pipe_stays_open(tiny_model, tmp_path):
     script = (
@@ -200,7 +205,7 @@ async def test_it_ends_with_a_server_that_was_killed_even_if_the_control_pipe_st
     arguments = [sys.executable, "-c", script, str(tmp_path / "s"), str(tiny_model), str(read_end)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
     server = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
-        arguments, pass_fds=(read_end,), stdout=subprocess.PIPE, env=environment
+        arguments, pass_fds=(read_end,), stdout=subprocess.PIPE, env=environment, preexec_fn=_heed_interrupts
     )
     assert server.stdout is not None
     runner = psutil.Process(int(server.stdout.readline()))
