@@ -134,14 +134,13 @@ def _generation(
     if body.raw:
         raw = CompletionRequest(prompt=prompt, sampling=sampling, truncate=body.truncate is not False)
         return lambda server: server.completion(raw)
-    turns = [WireMessage(role="user", content=prompt)]
     system = model.system if body.system is None else body.system
-    history = () if context else model.messages
+    history = () if context else _opening(model)
     templated = ChatRequest(
         messages=(
             *((ChatMessage(role="system", content=system),) if system else ()),
-            *(ChatMessage(role=message["role"], content=message["content"]) for message in history),
-            *map(_turn, turns),
+            *history,
+            ChatMessage(role="user", content=prompt),
         ),
         context=context,
         template=body.template or model.template or None,
@@ -156,9 +155,13 @@ def _generation(
 def _conversation(model: StoredModel, messages: list[WireMessage]) -> tuple[ChatMessage, ...]:
     """The model's own opening messages, then the client's; its SYSTEM only where the client brings none."""
     turns = tuple(map(_turn, messages))
-    history = tuple(ChatMessage(role=message["role"], content=message["content"]) for message in model.messages)
     system = (ChatMessage(role="system", content=model.system),) if model.system else ()
-    return (*(system if turns[0].role != "system" else ()), *history, *turns)
+    return (*(system if turns[0].role != "system" else ()), *_opening(model), *turns)
+
+
+def _opening(model: StoredModel) -> tuple[ChatMessage, ...]:
+    """The turns that the model's maker put before every conversation."""
+    return tuple(ChatMessage(role=message["role"], content=message["content"]) for message in model.messages)
 
 
 def _turn(message: WireMessage) -> ChatMessage:
