@@ -19,7 +19,7 @@ non-200 status with one Failed as the body. Closing the connection cancels the r
 from __future__ import annotations
 
 import enum
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -54,6 +54,12 @@ class Sampling(Message, frozen=True):
     """Tokens at the start that survive when a prompt is truncated."""
     stop: tuple[str, ...] = ()
     """Strings that end the text; they are not part of it."""
+    logit_bias: dict[int, float] = {}
+    """Added to the logits of these token ids, before everything else."""
+    logprobs: bool = False
+    """Whether the answer tells how likely each of its tokens was."""
+    top_logprobs: int = 0
+    """And so many of the likeliest tokens at its place, 0 to 20."""
 
 
 class CompletionRequest(Message, frozen=True):
@@ -67,6 +73,20 @@ class CompletionRequest(Message, frozen=True):
     """True cuts a prompt that is too long (keeping `num_keep` tokens and the end); False answers ContextTooLong."""
     return_context: bool = False
     """Whether Done carries all token ids, prompt and answer."""
+    answer_schema: str = ""
+    """JSON Schema, as JSON, that the answer has to obey; empty leaves it free."""
+    client: str = ""
+    """Who asks: clients take turns, requests of one client come in their order."""
+    tenant: str = ""
+    """Whose data this is: nothing that is kept of one tenant's prompts is ever used for another's."""
+
+
+class CalledTool(Message, frozen=True):
+    """A call that the model made in an earlier turn."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
 
 
 class ChatMessage(Message, frozen=True):
@@ -74,6 +94,12 @@ class ChatMessage(Message, frozen=True):
 
     role: str
     content: str
+    thinking: str = ""
+    tool_calls: tuple[CalledTool, ...] = ()
+    tool_name: str = ""
+    """Of a tool's answer: which tool it was."""
+    tool_call_id: str = ""
+    """And which call it answers."""
 
 
 class ChatRequest(Message, frozen=True):
@@ -84,11 +110,22 @@ class ChatRequest(Message, frozen=True):
     """Token ids that precede the rendered conversation (only /api/generate sends them)."""
     template: str | None = None
     """A Jinja chat template in place of the model's own."""
-    think: bool | None = None
+    think: bool | Literal["low", "medium", "high"] | None = None
+    """None leaves it to the model."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """Functions that the model may call, as OpenAI writes them: {"type": "function", "function": {...}}."""
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    tool_choice_name: str = ""
+    """With "required": the one function that has to be called; empty for any."""
+    answer_schema: str = ""
+    """JSON Schema, as JSON, that the answer (not its thinking) has to obey; empty leaves it free."""
     sampling: Sampling = Sampling()
     truncate: bool = True
     """True drops the oldest messages, never the system ones nor the last; False answers ContextTooLong."""
     return_context: bool = False
+    client: str = ""
+    tenant: str = ""
+    """Both as in CompletionRequest."""
 
 
 class LoadRequest(Message, frozen=True):
@@ -146,10 +183,43 @@ class ShrinkReply(Message, frozen=True):
     """As the allocator counts it."""
 
 
+class Likelihood(Message, frozen=True):
+    """How likely a token was, in the model's own distribution (before temperature, penalties and constraints)."""
+
+    token: str
+    logprob: float
+    """Natural logarithm."""
+    bytes: tuple[int, ...] = ()
+    """The token as UTF-8; it may be a part of a character."""
+
+
+class TokenLogprobs(Likelihood, frozen=True):
+    """A token of the answer, and the likeliest at its place."""
+
+    top: tuple[Likelihood, ...] = ()
+
+
 class Text(Message, frozen=True, tag="text"):
     """Some more of the answer: whole characters only."""
 
     content: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """Of the tokens made since the frame before, if they were asked for."""
+
+
+class Thinking(Message, frozen=True, tag="thinking"):
+    """Some more of what the model thinks before it answers: whole characters only."""
+
+    content: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+class ToolCall(Message, frozen=True, tag="tool_call"):
+    """The model calls a tool: always the whole call."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
 
 
 class PromptProgress(Message, frozen=True, tag="prompt_progress"):
@@ -168,6 +238,8 @@ class Done(Message, frozen=True, tag="done"):
     eval_count: int
     eval_duration_ns: int
     context: tuple[int, ...] | None = None
+    cached_tokens: int = 0
+    """Tokens of the prompt that had been read before, for another request; `prompt_eval_count` has them in it."""
 
 
 class Failed(Message, frozen=True, tag="failed"):
@@ -177,7 +249,7 @@ class Failed(Message, frozen=True, tag="failed"):
     message: str
 
 
-Frame = Text | PromptProgress | Done | Failed
+Frame = Text | Thinking | ToolCall | PromptProgress | Done | Failed
 
 
 class RunnerState(enum.StrEnum):

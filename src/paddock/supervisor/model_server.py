@@ -46,6 +46,12 @@ class RunnerOptions:
     """0 keeps the model off accelerators; anything else uses what is there."""
     num_thread: int = 0
     """Threads for the CPU's matrix products; 0 lets the library choose."""
+    kv_bits: int = 0
+    """Bits of a number in the KV cache, 8 or 4; 0 keeps the model's own numbers."""
+    prefix_cache_bytes: int = 0
+    """What the runner may keep of earlier prompts."""
+    keep_packed: bool = False
+    """True has it compute with weights as they are stored, where another form would be faster and larger."""
 
 
 @dataclass(frozen=True)

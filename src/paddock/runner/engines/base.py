@@ -30,6 +30,12 @@ class EngineOptions:
     """0 keeps the model off accelerators."""
     memory_limit_bytes: int = 0
     """What MLX may hold, its spare buffers included; 0 leaves it to MLX."""
+    kv_bits: int = 0
+    """Bits of a number in the KV cache, 8 or 4; 0 keeps the model's own numbers."""
+    prefix_cache_bytes: int = 0
+    """What may be kept of earlier prompts, to read their beginnings only once."""
+    keep_packed: bool = False
+    """True computes with weights as they are stored, where another form would be faster and larger."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Prompt:
     return_context: bool = False
     continues_text: bool = False
     """Whether the answer continues the prompt's own text (a completion) or stands alone (a chat)."""
+    client: str = ""
+    tenant: str = ""
+    """Both as in the request."""
 
 
 class Engine(Protocol):

@@ -11,20 +11,11 @@ from collections.abc import Sequence as Items
 
 import mlx.core as mx
 
-from paddock.errors import BadRequest, DamagedModel
-from paddock.protocol import (
-    ChatMessage,
-    ChatRequest,
-    CompletionRequest,
-    Frame,
-    MemoryTerms,
-    TokenizeRequest,
-)
+from paddock.protocol import ChatRequest, CompletionRequest, Frame, MemoryTerms, TokenizeRequest
 from paddock.runner.engines.base import EngineOptions, Prompt, Report, RequestId
-from paddock.runner.engines.text import chat, sampling
-from paddock.runner.engines.text.encoding import Encoding
 from paddock.runner.engines.text.loading import LoadedModel, load
 from paddock.runner.engines.text.meter import Meter
+from paddock.runner.engines.text.preparation import Preparation
 from paddock.runner.engines.text.renderer import Renderer
 from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
 from paddock.runner.failures import as_failed
@@ -44,8 +35,7 @@ class TextEngine:
         self._loaded: LoadedModel | None = None
         self._watch = Watch()
         self._renderer = Renderer()
-        self._encoding: Encoding | None = None
-        self._chat: chat.ChatTemplate | None = None
+        self._preparation: Preparation | None = None
         self._context_length = 0
         self._waiting: deque[tuple[RequestId, Sequence]] = deque()
         self._active: deque[tuple[RequestId, Sequence]] = deque()
@@ -83,14 +73,13 @@ class TextEngine:
         self._renderer.start()
         loaded = load(self._options.model_path, report)
         self._context_length = min(self._options.num_ctx, loaded.context_limit or self._options.num_ctx)
-        self._encoding = Encoding(loaded.tokenizer, self._watch)
-        self._chat = chat.ChatTemplate(loaded.tokenizer, self._renderer, self._context_length)
+        self._preparation = Preparation(loaded, self._renderer, self._watch, self._context_length)
         self._loaded = loaded
         self._meter.loaded(loaded.weights_bytes)
 
     def submit(self, request_id: RequestId, prompt: Prompt) -> None:
         limits = SequenceLimits(self._context_length, self._options.num_batch, self._model.end_tokens)
-        self._waiting.append((request_id, Sequence(self._model.model, self._decode, prompt, limits)))
+        self._waiting.append((request_id, Sequence(self._model.model, self._preparing.decode, prompt, limits)))
 
     def step(self) -> list[tuple[RequestId, Frame]]:
         if not self._active:
@@ -138,85 +127,21 @@ class TextEngine:
     # ---- on the thread that prepares requests: no MLX here ----
 
     def prepare(self, request: CompletionRequest | ChatRequest) -> Prompt:
-        sampling.check(request.sampling)
-        self._check_ids("context", request.context)
-        tokens = self._tokens_of(request)
-        if not tokens:
-            raise BadRequest("The prompt is empty: it has no tokens to continue.")
-        if max(tokens) >= self._model.vocabulary:
-            raise DamagedModel("The model's tokenizer has tokens that its weights do not know: create the model again.")
-        return Prompt(
-            tokens=tuple(tokens),
-            sampling=request.sampling,
-            return_context=request.return_context,
-            continues_text=isinstance(request, CompletionRequest),
-        )
+        return self._preparing.prepare(request)
 
     def render(self, request: ChatRequest) -> str:
-        return self._template.render(request, request.messages)
+        return self._preparing.render(request)
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
-        return self._encode(request.text, special=request.add_special_tokens)
+        return self._preparing.tokenize(request)
 
     def detokenize(self, tokens: Items[int]) -> str:
-        self._check_ids("tokens", tokens)
-        return self._decode(tokens)
-
-    def _tokens_of(self, request: CompletionRequest | ChatRequest) -> list[int]:
-        if isinstance(request, ChatRequest):
-            return self._conversation(request)
-        return self._completion(request)
-
-    def _completion(self, request: CompletionRequest) -> list[int]:
-        tokens = [*request.context, *self._encode(request.prompt, special=not request.context)]
-        limit = self._context_length - 1
-        if len(tokens) <= limit:
-            return tokens
-        if not request.truncate:
-            raise chat.too_long(len(tokens), self._context_length)
-        kept = min(max(request.sampling.num_keep, 0), limit - 1)
-        return tokens[:kept] + tokens[len(tokens) - (limit - kept) :]
-
-    def _conversation(self, request: ChatRequest) -> list[int]:
-        def tokenise(messages: Items[ChatMessage]) -> list[int]:
-            return [*request.context, *self._encode_conversation(request, messages)]
-
-        limit = self._context_length - 1
-        if request.truncate:
-            return chat.fit(request.messages, tokenise, limit, self._context_length)
-        tokens = tokenise(request.messages)
-        if len(tokens) > limit:
-            raise chat.too_long(len(tokens), self._context_length)
-        return tokens
-
-    def _encode_conversation(self, request: ChatRequest, messages: Items[ChatMessage]) -> list[int]:
-        """Tokens of a rendered conversation. A template writes its own special tokens; without one they are added."""
-        special = not self._template.applies_to(request) and not request.context
-        tokens = self._encode(self._template.render(request, messages), special=special)
-        if request.context and tokens[:1] == [self._model.tokenizer.bos_token_id]:
-            return tokens[1:]
-        return tokens
+        return self._preparing.detokenize(tokens)
 
     @property
-    def _template(self) -> chat.ChatTemplate:
-        assert self._chat is not None, "the engine is asked for something before it is loaded"
-        return self._chat
-
-    def _encode(self, text: str, *, special: bool) -> list[int]:
-        assert self._encoding is not None, "the engine is asked for something before it is loaded"
-        return self._encoding.encode(text, special=special)
-
-    def _decode(self, tokens: Items[int]) -> str:
-        """Also called by sequences on the other thread."""
-        assert self._encoding is not None, "the engine is asked for something before it is loaded"
-        return self._encoding.decode(tokens)
-
-    def _check_ids(self, field: str, tokens: Items[int]) -> None:
-        """An id outside of the embedding would make MLX read memory that is not the model's."""
-        known = self._model.vocabulary
-        for token in tokens:
-            if not 0 <= token < known:
-                raise BadRequest(f"{field} holds token id {token}, but this model's vocabulary has {known} tokens.")
+    def _preparing(self) -> Preparation:
+        assert self._preparation is not None, "the engine is asked for something before it is loaded"
+        return self._preparation
 
 
 def _leave_wired_limit_alone() -> None:

@@ -15,11 +15,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
-from paddock.protocol import Done, Frame, PromptProgress, Text
+from paddock.protocol import Done, Frame, PromptProgress
 from paddock.runner.engines.base import Prompt
-from paddock.runner.engines.text.detokenizer import Decode, Detokenizer
+from paddock.runner.engines.text.answer import Answer
+from paddock.runner.engines.text.detokenizer import Decode
 from paddock.runner.engines.text.sampling import Sampler
-from paddock.runner.engines.text.stops import StopMatcher
 
 CLEAR_EVERY_TOKENS = 256
 """How often MLX's allocator gives its spare buffers back, as mlx-lm's own loop does."""
@@ -63,8 +63,7 @@ class Sequence:
         self._read = 0
         self._next: mx.array | None = None
         self._sampler = Sampler(prompt.sampling, prompt.tokens, limits.context_length)
-        self._stops = StopMatcher(prompt.sampling.stop)
-        self._text = Detokenizer(decode, prompt.tokens if prompt.continues_text else ())
+        self._answer = Answer(decode, prompt)
         self._generated: list[int] = []
         room = limits.context_length - len(prompt.tokens)
         self._budget = min(prompt.sampling.num_predict, room) if prompt.sampling.num_predict > 0 else room
@@ -141,19 +140,16 @@ class Sequence:
         self._generated.append(token)
         if len(self._generated) % CLEAR_EVERY_TOKENS == 0:
             mx.clear_cache()
-        if text := self._stops.feed(self._text.add(token)):
-            yield Text(content=text)
-        if self._stops.matched:
+        yield from self._answer.add(token)
+        if self._answer.is_stopped:
             yield from self._finish("stop")
         elif self._next is None:
             yield from self._finish("length")
 
     def _finish(self, reason: Literal["stop", "length"]) -> Iterator[Frame]:
-        held = self._stops.feed(self._text.finish())
-        if self._stops.matched:
+        yield from self._answer.finish()
+        if self._answer.is_stopped:
             reason = "stop"
-        if rest := held + self._stops.flush():
-            yield Text(content=rest)
         ended_ns = time.monotonic_ns()
         self._cache, self._next = [], None
         self._enter(SequenceState.FINISHED)
