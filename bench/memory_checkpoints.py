@@ -28,9 +28,12 @@ class Checkpoint:
     name: str
     kind: str
     config: Config
-    contexts: tuple[int, ...] = (256, 768, 2048)
+    contexts: tuple[int, ...] = (512, 2048, 4096)
     dtype: str = "float32"
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    keep_packed: bool = False
+    """Whether quantised weights are computed with as they are stored."""
+    kv_bits: int = 0
 
 
 _COMMON: Config = {
@@ -127,18 +130,37 @@ _LATENT: Config = {
     },
 }
 
+_INT4 = {"group_size": 64, "bits": 4}
+
 CHECKPOINTS = (
     Checkpoint("llama-tiny", "dense", _COMMON | {"model_type": "llama", "hidden_size": 256, "vocab_size": 8192}),
     Checkpoint("llama", "dense", _COMMON | {"model_type": "llama", "vocab_size": 128_000, "num_key_value_heads": 8}),
     Checkpoint("llama-f16", "dense, float16", _COMMON | {"model_type": "llama", "vocab_size": 96_000}, dtype="float16"),
     Checkpoint("qwen3", "dense, bfloat16", _COMMON | {"model_type": "qwen3"}, dtype="bfloat16"),
+    Checkpoint("qwen3-kv8", "context in 8 bits", _COMMON | {"model_type": "qwen3"}, (256, 512, 1024), kv_bits=8),
     Checkpoint(
         "qwen3-int4",
-        "dense, 4 bit",
+        "4 bit, in float32",
+        _COMMON | {"model_type": "qwen3", "vocab_size": 96_000},
+        dtype="bfloat16",
+        quantization=_INT4,
+    ),
+    Checkpoint(
+        "qwen3-int4-packed",
+        "4 bit, as stored",
         _COMMON | {"model_type": "qwen3", "hidden_size": 256, "intermediate_size": 512, "vocab_size": 256_000},
         contexts=(256, 512, 1024),
         dtype="bfloat16",
-        quantization={"group_size": 64, "bits": 4},
+        quantization=_INT4,
+        keep_packed=True,
+    ),
+    Checkpoint(
+        "qwen3-moe-int4",
+        "experts, 4 bit, in float32",
+        _COMMON | _EXPERTS | {"model_type": "qwen3_moe"},
+        (256, 512, 1024),
+        dtype="bfloat16",
+        quantization=_INT4,
     ),
     Checkpoint("qwen3-moe", "mixture of experts", _COMMON | _EXPERTS | {"model_type": "qwen3_moe"}, (256, 512, 1024)),
     Checkpoint("gemma3", "sliding window", _COMMON | _GEMMA),

@@ -34,12 +34,14 @@ MAY_IMPORT = {
     "runner": SHARED | {"vetting"},
     "__main__": {"cli", "runner"},
 }
-ENGINE_LIBRARIES = {"mlx", "mlx_lm", "transformers", "tokenizers"}
+ENGINE_LIBRARIES = {"mlx", "mlx_lm", "transformers", "tokenizers", "llguidance"}
 PURE = [
     "scheduler/events.py",
     "scheduler/actions.py",
     "scheduler/order.py",
+    "scheduler/defaults.py",
     "scheduler/preview.py",
+    "scheduler/recycle.py",
     "scheduler/state.py",
     "scheduler/transitions.py",
     "scheduler/settle.py",
@@ -47,6 +49,7 @@ PURE = [
     "scheduler/limit.py",
     "scheduler/relief.py",
     "scheduler/retry.py",
+    "memory/encoders.py",
     "memory/estimate.py",
     "memory/correction.py",
     "memory/fit.py",
@@ -59,6 +62,8 @@ MAY_CATCH_EVERYTHING = {
     "runner/loop.py",
     "runner/http.py",
     "runner/hygiene.py",
+    "runner/engines/embedding/engine.py",
+    "runner/engines/image/engine.py",
     "runner/engines/text/engine.py",
 }
 

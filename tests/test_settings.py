@@ -59,3 +59,14 @@ def test_a_size_is_bytes_or_has_a_unit(text: str, size_bytes: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InvalidOption, match="MEMORY_LIMIT: must be a number of bytes"):
         read_config({"PADDOCK_MEMORY_LIMIT": text})
+
+
+@pytest.mark.parametrize(("text", "size_bytes"), [("auto", None), ("Auto", None), ("0", 0), ("2GB", 2 * 10**9)])
+def test_the_prefix_cache_is_a_size_or_left_to_paddock(text: str, size_bytes: int | None) -> None:
+    assert read_config({"PADDOCK_PREFIX_CACHE": text}).prefix_cache_bytes == size_bytes
+
+
+def test_the_format_of_the_context_is_one_of_ollamas() -> None:
+    assert read_config({"OLLAMA_KV_CACHE_TYPE": "Q8_0"}).kv_cache_type == "q8_0"
+    with pytest.raises(InvalidOption, match="KV_CACHE_TYPE: must be one of f16, q8_0, q4_0"):
+        read_config({"PADDOCK_KV_CACHE_TYPE": "q5_1"})

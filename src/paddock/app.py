@@ -27,7 +27,7 @@ from paddock.store.packaged import install_demo_into_new_store
 from paddock.supervisor.breaker import BreakerLimits
 from paddock.supervisor.host import this_host
 from paddock.supervisor.load_watch import Deadlines
-from paddock.supervisor.machine import check_platform
+from paddock.supervisor.machine import check_platform, computes_faster_dense
 from paddock.supervisor.spare import SpareLimits
 from paddock.supervisor.stable import Stable, StableLimits
 
@@ -98,6 +98,8 @@ async def _serve(config: Config, library: Library, listener: socket.socket) -> N
         prepare=library.view,
         supply=lambda: current_supply(config.gpu_overhead_bytes),
         observed=Observed(config.home / "observed", accelerator),
+        refused=stable.refused,
+        is_dense_quicker=config.fast_blas and computes_faster_dense(platform.system()),
     )
     await stable.open()
     await scheduler.start()
@@ -132,4 +134,5 @@ def _limits(config: Config) -> StableLimits:
             pause_seconds=config.breaker_pause_seconds,
         ),
         spare=SpareLimits(is_wanted=config.warm_spare),
+        memory_bytes=config.memory_limit_bytes,
     )

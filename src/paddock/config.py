@@ -20,6 +20,8 @@ from paddock.errors import InvalidOption
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11434
 FOREVER = math.inf
+KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
+"""Ollama's names; f16 stands for the model's own numbers."""
 
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)"
@@ -104,6 +106,10 @@ class Config:
     num_parallel: int = 0
     max_queue: int = 512
     context_length: int = 0
+    kv_cache_type: str = ""
+    """Empty: the model's own numbers, or fewer bits where a model would not fit otherwise."""
+    prefix_cache_bytes: int | None = None
+    """None: as much as suits the model."""
     memory_limit_bytes: int = 0
     gpu_overhead_bytes: int = 0
     origins: tuple[str, ...] = ()
@@ -144,6 +150,16 @@ def _bytes(text: str) -> int:
     if not found or found[2].lower() not in _UNIT_BYTES:
         raise ValueError(f'must be a number of bytes, or a size such as "8GB" or "512MiB", not "{text}"')
     return int(float(found[1]) * _UNIT_BYTES[found[2].lower()])
+
+
+def _automatic_bytes(text: str) -> int | None:
+    return None if text.lower() == "auto" else _bytes(text)
+
+
+def _kv_cache_type(text: str) -> str:
+    if text.lower() not in KV_CACHE_TYPES:
+        raise ValueError(f'must be one of {", ".join(KV_CACHE_TYPES)}, not "{text}"')
+    return text.lower()
 
 
 def _flag(text: str) -> bool:
@@ -215,8 +231,27 @@ SETTINGS: tuple[Setting, ...] = (
         "context_length",
         "CONTEXT_LENGTH",
         "0",
-        "tokens of context where neither the request nor the model says; 0 takes 4096, or the model's limit if smaller",
+        "tokens of context where neither the request nor the model says; 0 takes 4096, from 23 GiB of accelerator "
+        "memory on 32768, from 47 GiB on 262144, as far as the model goes and a quarter of that memory holds it, and "
+        "may lower that to 4096 to save memory",
         _count,
+    ),
+    Setting(
+        "kv_cache_type",
+        "KV_CACHE_TYPE",
+        "",
+        "how the context is kept: `f16` in the model's own numbers, `q8_0` or `q4_0` in 8 or 4 bits where its "
+        "attention can read them; unset it is the first, and the second where a model would not fit otherwise",
+        _kv_cache_type,
+    ),
+    Setting(
+        "prefix_cache_bytes",
+        "PREFIX_CACHE",
+        "auto",
+        "what each model may keep of earlier prompts, as `2GB`; `auto` is one full context, an eighth of the memory "
+        "and 8 GiB at most, and nothing where a model would not fit otherwise",
+        _automatic_bytes,
+        is_ollamas=False,
     ),
     Setting(
         "num_parallel",

@@ -22,9 +22,11 @@ async def test_a_model_that_is_not_loaded_is_foreseen_in_terms(served: Served) -
     terms = found["terms"]
     assert (found["model"], found["verdict"], found["is_loaded"], found["evicts"]) == ("tiny:latest", "fits", False, [])
     assert found["context_length"] == 2048
-    working = terms["context"] + terms["workspace"]
+    working = terms["context"] + terms["workspace"] + terms["prefix_cache"]
     assert terms["total"] == terms["weights"] + terms["runtime"] + max(terms["loading"], working)
     assert found["memory"]["free"] > found["memory"]["reserve"] > 0
+    assert terms["prefix_cache"] == terms["context"]
+    assert (found["kv_bits"], found["is_packed"], found["is_lowered"]) == (0, False, False)
     assert served.servers.made == []
 
 

@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from paddock.config import Config
+from paddock.scheduler.defaults import GIB, Machine
 from paddock.scheduler.order import LoadWish, order
 from paddock.store.create import import_folder
 from paddock.store.library import Library
@@ -44,7 +45,7 @@ def fill_store(home: Path) -> dict[str, int]:
         import_folder(library, ModelName.parse(name), make_tiny_model(folder, shape))
     models = {name: library.get(ModelName.parse(name)) for name in SHAPES}
     return {
-        name: order(model, LoadWish(), Config(), has_accelerator=False).need.total_bytes
+        name: order(model, LoadWish(), Config(), Machine(main_bytes=8 * GIB)).need.total_bytes
         for name, model in models.items()
     }
 

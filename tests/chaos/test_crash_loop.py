@@ -17,12 +17,14 @@ DEFAULTS = {"PADDOCK_BREAKER_CRASHES": ""}
 """The limits that a server has by itself."""
 
 
-def start(start_fake: StartRoad, home: Path, **behaviour: object) -> tuple[Road, Path, Path]:
+def start(
+    start_fake: StartRoad, home: Path, settings: dict[str, str] | None = None, **behaviour: object
+) -> tuple[Road, Path, Path]:
     """A server on which "bad" misbehaves while a file exists, and the file that counts its starts."""
     flag, starts = home / "broken", home / "starts"
     flag.touch()
     bad = {"only_while": str(flag), "count_starts_in": str(starts), "last_words": "fatal error: lost", **behaviour}
-    road = start_fake({}, FAKE_BEHAVIOURS=json.dumps({"bad:latest": bad}), **DEFAULTS)
+    road = start_fake({}, FAKE_BEHAVIOURS=json.dumps({"bad:latest": bad}), **DEFAULTS, **(settings or {}))
     road.client.create("bad", from_="demo", parameters={"temperature": 0.5})
     return road, flag, starts
 
@@ -63,6 +65,19 @@ async def test_others_are_served_meanwhile_and_a_fixed_model_comes_back(
         assert set(pids) <= set(runner_pids(road))
         flag.unlink()
         assert (await statuses(session, road, 1))[0][0] == 503
+
+
+async def test_no_model_goes_for_one_that_is_not_started(start_fake: StartRoad, short_home: Path) -> None:
+    """There is place for one model only, which a model that keeps crashing would need."""
+    road, _, starts = start(start_fake, short_home, {"PADDOCK_MAX_LOADED_MODELS": "1"}, die_at="load")
+    async with client() as session:
+        await statuses(session, road, 3)
+        await stream(session, road.url, "demo")
+        pids = runner_pids(road)
+        assert [status for status, _, _ in await statuses(session, road, 3)] == [503, 503, 503]
+    assert len(starts.read_bytes()) == 3
+    assert runner_pids(road) == pids
+    assert [model.model for model in road.client.ps().models] == ["demo:latest"]
 
 
 @pytest.mark.slow

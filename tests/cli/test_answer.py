@@ -53,3 +53,24 @@ def test_thinking_that_never_ends_gives_the_terminal_its_colour_back(terminal):
         printer.thinking("hm")
         printer.finish()
     assert terminal.getvalue() == "\x1b[90mThinking...\nhm\n...done thinking.\x1b[0m\n\n\n\n"
+
+
+def test_hidden_thinking_shows_nothing_and_the_answer_begins_on_the_first_line(terminal):
+    updates = (
+        {"message": {"thinking": "Hm"}},
+        {"message": {"content": "Yes"}},
+        {"message": {"content": ""}, "done": True},
+    )
+    with redirect_stdout(terminal):
+        answer = Answer()
+        print_answer((update for update in updates), AnswerPrinter(wraps=False, hides_thinking=True), answer)
+    assert terminal.getvalue() == "Yes\n\n"
+    assert (answer.text, answer.last["done"]) == ("Yes", True)
+
+
+def test_an_answer_that_is_nothing_but_hidden_thinking_is_complete(terminal):
+    updates = ({"thinking": "Hm", "response": ""}, {"response": "", "done": True})
+    with redirect_stdout(terminal):
+        answer = Answer()
+        print_answer((update for update in updates), AnswerPrinter(wraps=False, hides_thinking=True), answer)
+    assert answer.last["done"]

@@ -7,7 +7,8 @@ TERMS = {
     "weights": 4_000_000_000,
     "context": 1_000_000_000,
     "workspace": 500_000_000,
-    "runtime": 500_000_000,
+    "runtime": 400_000_000,
+    "prefix_cache": 100_000_000,
     "loading": 0,
     "total": 6_000_000_000,
 }
@@ -23,6 +24,8 @@ def answer(**changes):
         "is_loaded": False,
         "context_length": 4096,
         "parallel": 2,
+        "kv_bits": 0,
+        "is_packed": False,
         "is_lowered": False,
         "terms": TERMS,
         "memory": MEMORY,
@@ -35,12 +38,13 @@ def test_a_dry_run_is_a_verdict_a_table_and_a_bar():
         "big:latest fits after others have gone: It would fit once small:latest had been unloaded.\n"
         "context 4096, parallel 2\n"
         "\n"
-        "TERM         SIZE\n"
-        "weights      4 GB\n"
-        "context      1 GB\n"
-        "workspace    500 MB\n"
-        "runtime      500 MB\n"
-        "total        6 GB\n"
+        "TERM            SIZE\n"
+        "weights         4 GB\n"
+        "context         1 GB\n"
+        "workspace       500 MB\n"
+        "runtime         400 MB\n"
+        "prefix cache    100 MB\n"
+        "total           6 GB\n"
         "\n"
         "cpu  [#########################+++++++++++++++++++......]  16 GB\n"
         "# taken 8 GB, + this model 6 GB, . left 2 GB, of which 500 MB stay free\n"
@@ -49,10 +53,12 @@ def test_a_dry_run_is_a_verdict_a_table_and_a_bar():
 
 def test_a_lowered_context_is_told():
     assert "parallel 1 (lowered, so that it fits)" in describe(answer(parallel=1, is_lowered=True))
+    told = describe(answer(parallel=1, kv_bits=8, is_packed=True, is_lowered=True))
+    assert "context 4096 in 8 bits, parallel 1, weights as they are stored (lowered, so that it fits)" in told
 
 
 def test_a_load_that_takes_more_than_the_work_is_a_term_of_its_own():
-    assert "loading      9 GB" in describe(answer(terms={**TERMS, "loading": 9_000_000_000}))
+    assert "loading         9 GB" in describe(answer(terms={**TERMS, "loading": 9_000_000_000}))
 
 
 def test_a_loaded_model_is_not_drawn_twice():

@@ -1,5 +1,6 @@
 """paddock run with a prompt."""
 
+import json
 import signal
 import subprocess
 
@@ -112,8 +113,8 @@ def test_a_model_that_cannot_be_pulled_is_the_servers_sentence(server, paddock_c
     [
         (["--think=perhaps"], 'invalid value for --think: "perhaps" (must be true, false, high, medium, low, max).'),
         (["--keepalive", "soon"], '--keepalive must be a duration such as 5m or 1h30m, not "soon".'),
-        (["--format", "yaml"], "--format must be json or a JSON schema."),
-        (["--format", "[1]"], "--format must be json or a JSON schema."),
+        (["--format", "yaml"], "--format must be json, a JSON schema, or a file that holds one."),
+        (["--format", "[1]"], "--format must be json, a JSON schema, or a file that holds one."),
     ],
 )
 def test_a_flag_that_makes_no_sense_is_refused_before_anything_is_asked(server, paddock_command, flags, message):
@@ -127,8 +128,22 @@ def test_flags_have_the_types_of_the_api():
     assert [parse_keepalive_flag(text) for text in (None, "5m", "-1", "0", "-1m")] == [None, "5m", -1, 0, "-1m"]
     assert parse_format_flag('{"type": "object"}') == {"type": "object"}
     assert parse_format_flag("") is None
+    assert parse_format_flag("json") == "json"
     with pytest.raises(InvalidOption):
         parse_keepalive_flag("--5")
+
+
+def test_a_schema_may_be_in_a_file(server, paddock_command, tmp_path):
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    path = tmp_path / "person.json"
+    path.write_text(json.dumps(schema))
+
+    assert paddock_command("run", "--format", str(path), "demo", "x").exit_code == 0
+    assert server.bodies("/api/generate")[-1]["format"] == schema
+
+    path.write_text("[1]")
+    with pytest.raises(InvalidOption):
+        parse_format_flag(str(path))
 
 
 def test_another_machine_is_never_served_by_a_server_started_here(paddock_command, monkeypatch):

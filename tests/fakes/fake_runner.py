@@ -63,6 +63,8 @@ class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     load_seconds: float = 0.0
     load_steps: int = 10
     """Changes of progress during the load."""
+    load_computes: int = 0
+    """Millions of additions during the load that do not let go of the interpreter."""
     say_at_start: str = ""
     """Written on stderr first of all."""
     say_when_listening: str = ""
@@ -119,6 +121,8 @@ class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     fail_after_frames: int = 0
     refuse: Failed | None = None
     """Every request is refused with it."""
+    drift_bytes: int = 0
+    """So much more memory of its own it says that it holds, once it has answered."""
     long_frame_bytes: int = 0
     """Each frame of text is that long."""
 
@@ -161,6 +165,7 @@ class FakeRunner:
         for step in range(behaviour.load_steps):
             await asyncio.sleep(behaviour.load_seconds / behaviour.load_steps)
             self.progress = (step + 1) / behaviour.load_steps
+        sum(range(behaviour.load_computes * 1_000_000))
         if behaviour.die_at == "load":
             die(behaviour)
         if behaviour.load_failure:
@@ -219,7 +224,13 @@ class FakeRunner:
             pid=os.getpid(),
             progress=self.progress,
             context_length=self.arguments.num_ctx or 0,
-            memory=MemoryTerms(weights_bytes=1000, active_bytes=2000, cache_bytes=300, resident_bytes=5000),
+            memory=MemoryTerms(
+                weights_bytes=1000,
+                active_bytes=2000,
+                cache_bytes=300,
+                resident_bytes=5000,
+                private_bytes=4000 + (self.behaviour.drift_bytes if self.tokens else 0),
+            ),
             steps=self.tokens,
             tokens=self.tokens,
             beats=self.tokens,
@@ -354,7 +365,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.add_argument(name, required=True, type=int)
     for name in ("--num-ctx", "--parallel", "--num-batch", "--num-gpu", "--memory-limit"):
         parser.add_argument(name, required=not is_spare, type=int)
-    return parser.parse_args(argv)
+    return parser.parse_known_args(argv)[0]  # what a fake does not depend on it need not know
 
 
 def behaviour_of(model: str) -> Behaviour:

@@ -27,6 +27,8 @@ from paddock.protocol import (
     Failed,
     Frame,
     Health,
+    RerankReply,
+    RerankRequest,
     Text,
     TokenizeRequest,
 )
@@ -82,7 +84,7 @@ class FakeModelServer:
         self.spec = spec
         self.script = script or Script()
         self.calls: list[str] = []
-        self.requests: list[CompletionRequest | ChatRequest | EmbeddingRequest] = []
+        self.requests: list[CompletionRequest | ChatRequest | EmbeddingRequest | RerankRequest] = []
         self.active = 0
         """Answers going on now."""
         self._is_loaded = False
@@ -154,6 +156,12 @@ class FakeModelServer:
         self.requests.append(request)
         vectors = tuple((1.0, 0.0, 0.0) for _ in request.inputs)
         return EmbeddingReply(embeddings=vectors, prompt_tokens=sum(len(text.split()) for text in request.inputs))
+
+    async def rerank(self, request: RerankRequest) -> RerankReply:
+        self.calls.append("rerank")
+        self.requests.append(request)
+        logits = tuple(float(len(set(request.query.split()) & set(text.split()))) for text in request.documents)
+        return RerankReply(logits=logits, prompt_tokens=len(logits))
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
         self.calls.append("tokenize")

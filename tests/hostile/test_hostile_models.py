@@ -147,7 +147,7 @@ CHECK_ALL = """
 import sys
 from pathlib import Path
 from paddock.errors import PaddockError
-from paddock.runner.engines.text.files import read_config
+from paddock.runner.engines.text.model.files import read_config
 
 sys.modules["transformers.dynamic_module_utils"] = None  # whoever imports it fails
 for folder in sys.argv[1:]:

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import QuantizedKVCache
 from mlx_lm.utils import _get_classes
 
 from bench.memory_checkpoints import CHECKPOINTS, Checkpoint
-from paddock.memory.estimate import Settings, kv_bytes
+from paddock.memory.estimate import Settings, kv_bytes, quantised_group
+from paddock.runner.engines.text.model.kv_caches import make_caches
 from paddock.store.layers import read_layers
 
 CHUNK = 256
@@ -29,21 +30,26 @@ def small(checkpoint: Checkpoint) -> dict[str, object]:
     return config
 
 
+@pytest.mark.parametrize("kv_bits", [0, 8])
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda checkpoint: checkpoint.name)
-def test_the_context_of_a_sequence_is_foreseen_to_the_byte(checkpoint: Checkpoint) -> None:
+def test_the_context_of_a_sequence_is_foreseen_to_the_byte(checkpoint: Checkpoint, kv_bits: int) -> None:
     config = small(checkpoint)
     model_class, arguments = _get_classes(config)
     model = model_class(arguments.from_dict(config))
-    cache = make_prompt_cache(model)
+    cache = make_caches(model, kv_bits)
     for begin in range(0, TOKENS, CHUNK):
         model(mx.zeros((1, min(CHUNK, TOKENS - begin)), dtype=mx.int32), cache=cache)
         mx.eval([layer.state for layer in cache])
     held_bytes = sum(array.nbytes for layer in cache for _, array in tree_flatten(layer.state) if is_array(array))
 
     layers = read_layers(config)
-    foreseen = kv_bytes(SimpleNamespace(layers=layers), Settings(TOKENS, num_batch=CHUNK), 4)
+    foreseen = kv_bytes(
+        SimpleNamespace(engine="text", layers=layers), Settings(TOKENS, num_batch=CHUNK, kv_bits=kv_bits), 4
+    )
 
     assert layers is not None
+    quantised = sum(group.count for group in layers.caches if quantised_group(group))
+    assert sum(isinstance(layer, QuantizedKVCache) for layer in cache) == (quantised if kv_bits else 0)
     # Of convolutions the whole step's input stays behind the few tokens that the cache shows.
     foreseen -= layers.scanned_width * CHUNK * 4
     windowed = sum(group.count * group.heads * 2 * group.key_width for group in layers.caches if group.window)

@@ -16,6 +16,7 @@ from paddock.memory.estimate import (
     estimate,
     gigabytes,
     layer_bytes,
+    quantised_group,
     workspace_bytes,
 )
 from paddock.store.layers import CacheLayers, Layers
@@ -31,11 +32,13 @@ class Shape:
     head_dim: int = 128
     layers: Layers | None = None
     float32_bytes: int = 0
+    dense_bytes: int = 0
     largest_tensor_bytes: int = 0
+    engine: str = "text"
 
 
 def need(shape: Shape, num_ctx: int = 4096, parallel: int = 1, on_accelerator: bool = True) -> Need:
-    return estimate(shape, num_ctx=num_ctx, parallel=parallel, num_batch=512, on_accelerator=on_accelerator)
+    return estimate(shape, Settings(num_ctx, parallel), on_accelerator=on_accelerator)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,53 @@ def test_a_quantised_cache_is_its_share_and_its_scales(bits: int, share: float) 
     assert layer_bytes(layer, Settings(4096, kv_bits=bits), 2) == int(plain * (share + 2 / 64))
 
 
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (CacheLayers(1, 8, 128, 128), 64),
+        (CacheLayers(1, 8, 96, 64), 32),
+        (CacheLayers(1, 8, 80, 80), 0),
+        (CacheLayers(1, 8, 128, 0), 0),
+        (CacheLayers(1, 8, 128, 128, window=512), 0),
+        (CacheLayers(1, 8, 128, 128, is_plain=False), 0),
+    ],
+)
+def test_only_whole_plain_contexts_of_fitting_widths_can_be_quantised(layer: CacheLayers, size: int) -> None:
+    plain, quantised = (layer_bytes(layer, Settings(4096, kv_bits=bits), 2) for bits in (0, 8))
+
+    assert quantised_group(layer) == size
+    assert (quantised < plain) is (size > 0)
+
+
+def test_packed_weights_grow_on_the_cpu_unless_they_are_kept() -> None:
+    shape = Shape(quantization_level="int4", float32_bytes=1_100_000, dense_bytes=7_000_000)
+
+    assert need(shape).weights_bytes == 1_000_000
+    assert need(shape, on_accelerator=False).weights_bytes == 7_000_000
+    kept = estimate(shape, Settings(4096, keep_packed=True), on_accelerator=False)
+    assert kept.weights_bytes == 1_100_000
+
+
+def test_unpacking_has_the_largest_tensor_twice_as_it_becomes() -> None:
+    shape = Shape(
+        weights_bytes=900 * MIB, float32_bytes=1000 * MIB, dense_bytes=6400 * MIB, largest_tensor_bytes=200 * MIB
+    )
+
+    assert need(shape, on_accelerator=False).load_bytes == 1600 * MIB
+    kept = estimate(shape, Settings(4096, keep_packed=True), on_accelerator=False)
+    assert kept.load_bytes == 200 * MIB
+
+
+def test_what_is_kept_of_prompts_is_a_term_of_its_own() -> None:
+    plain, keeping = (
+        estimate(Shape(), Settings(4096, prefix_cache_bytes=size), on_accelerator=True) for size in (0, 3 * MIB)
+    )
+
+    assert keeping.total_bytes - plain.total_bytes == keeping.prefix_cache_bytes == 3 * MIB
+    assert "prefix cache 3 MB" in keeping.describe()
+    assert "prefix cache" not in plain.describe()
+
+
 def test_scores_are_written_out_on_the_cpu_only() -> None:
     shape = Shape(layers=PLAIN)
     short, long = (workspace_bytes(shape, Settings(tokens), 4, on_accelerator=False) for tokens in (1024, 4096))
@@ -135,6 +185,13 @@ def test_scores_are_written_out_on_the_cpu_only() -> None:
     copied = (4096 - 1024) * 4 * 128 * 4
     assert long - short == scores_and_mask + copied
     assert workspace_bytes(shape, Settings(4096), 4, on_accelerator=True) < long
+
+
+def test_a_quantised_context_has_its_scores_written_out_on_accelerators_too() -> None:
+    shape = Shape(layers=PLAIN)
+    plain, quantised = (workspace_bytes(shape, Settings(4096, kv_bits=bits), 2, on_accelerator=True) for bits in (0, 8))
+
+    assert quantised - plain == 512 * 4096 * (8 * 2 * 2 + 1)
 
 
 def test_recurrent_layers_work_on_matrices_or_states_of_a_step() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from paddock.memory.correction import Seen
-from paddock.memory.estimate import Need, Settings
-from paddock.memory.observed import FILE, MOST_MODELS, MOST_POINTS, Observed
+from paddock.memory.estimate import WORKER_BYTES, Need, Settings
+from paddock.memory.observed import FILE, MOST_MODELS, MOST_POINTS, Observed, peak_of
 from paddock.protocol import MemoryTerms
 
 MB = 1_000_000
@@ -44,14 +45,22 @@ def test_a_load_measures_weights_runtime_and_its_own_peak(tmp_path: Path) -> Non
 
     assert observed.seen("a", on_accelerator=False) is None
     assert learn(observed, terms())
-    assert seen(observed) == Seen(100 * MB, 55 * MB, 10 * MB)
+    assert seen(observed) == Seen(100 * MB, 55 * MB + WORKER_BYTES, 10 * MB)
+
+
+def test_each_form_of_the_weights_is_known_by_itself(tmp_path: Path) -> None:
+    observed = Observed(tmp_path)
+    observed.learn("a", terms(), replace(SETTINGS, keep_packed=True), FORESEEN)
+
+    assert observed.seen("a", on_accelerator=False) is None
+    assert observed.seen("a", on_accelerator=False, keep_packed=True) is not None
 
 
 def test_what_was_learned_outlives_the_server(tmp_path: Path) -> None:
     learn(Observed(tmp_path), terms(500))
 
     (point,) = seen(Observed(tmp_path)).points
-    assert (point.longest_tokens, point.peak_bytes) == (500, 190 * MB)
+    assert (point.longest_tokens, point.peak_bytes) == (500, 190 * MB + WORKER_BYTES)
 
 
 def test_the_highest_peak_of_a_reach_stays(tmp_path: Path) -> None:
@@ -59,7 +68,7 @@ def test_the_highest_peak_of_a_reach_stays(tmp_path: Path) -> None:
     for peak in (190, 230, 200):
         learn(observed, terms(500, peak))
 
-    assert [point.peak_bytes for point in seen(observed).points] == [230 * MB]
+    assert [point.peak_bytes for point in seen(observed).points] == [230 * MB + WORKER_BYTES]
 
 
 def test_the_same_again_is_no_news(tmp_path: Path) -> None:
@@ -129,3 +138,12 @@ def test_nothing_is_left_beside_the_file(tmp_path: Path) -> None:
     learn(Observed(tmp_path), terms())
 
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_peak_counts_what_its_runner_cannot_see() -> None:
+    """On the CPU the worker beside it, with an accelerator its own process."""
+    on_cpu, on_gpu = terms(500), MemoryTerms(peak_bytes=20 * MB, is_on_accelerator=True)
+
+    assert peak_of(on_cpu, FORESEEN) == 190 * MB + WORKER_BYTES
+    assert peak_of(on_gpu, FORESEEN) == 80 * MB
+    assert peak_of(MemoryTerms(), FORESEEN) == 0

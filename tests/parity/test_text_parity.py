@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from paddock.protocol import CompletionRequest, RunnerState, Sampling
-from paddock.runner.engines.text.loading import load
+from paddock.runner.engines.text.model.loading import load
 from tests.runner.processes import spawn
 
 torch = pytest.importorskip("torch", reason="parity needs torch (the dependency group of that name)")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from paddock.protocol import Done, Frame, MemoryTerms, Text
+from paddock.protocol import Done, Frame, MemoryTerms, Sampling, Text, Vectors
 from paddock.runner.engines.base import Prompt, Report
 
 DONE = Done(reason="stop", prompt_eval_count=1, prompt_eval_duration_ns=1, eval_count=1, eval_duration_ns=1)
@@ -24,6 +24,8 @@ class ScriptedEngine:
         self.tokens_generated = 0
         self.steps = 0
         self.kept_bytes = -1
+        self.makes_vectors = False
+        self.rows: tuple[tuple[float, ...], ...] = ()
         self.active: dict[int, int] = {}
         self.errors: deque[BaseException] = deque()
         self.prepare_errors: deque[BaseException] = deque()
@@ -44,7 +46,7 @@ class ScriptedEngine:
     def prepare(self, request: Any) -> Prompt:
         if self.prepare_errors:
             raise self.prepare_errors.popleft()
-        return Prompt(tokens=(1,), sampling=request.sampling)
+        return Prompt(tokens=(1,), sampling=getattr(request, "sampling", Sampling()))
 
     def render(self, request: Any) -> str:
         return "rendered"
@@ -63,6 +65,8 @@ class ScriptedEngine:
         self.steps += 1
         if self.errors:
             raise self.errors.popleft()
+        if self.rows:
+            return self._ended_with_vectors()
         frames: list[tuple[int, Frame]] = []
         for request_id in list(self.active):
             self.tokens_generated += 1
@@ -72,6 +76,10 @@ class ScriptedEngine:
                 del self.active[request_id]
                 frames.append((request_id, DONE))
         return frames
+
+    def _ended_with_vectors(self) -> list[tuple[int, Frame]]:
+        asked, self.active = list(self.active), {}
+        return [(request_id, frame) for request_id in asked for frame in (Vectors(rows=self.rows), DONE)]
 
     def cancel(self, request_id: int) -> None:
         self.active.pop(request_id, None)

@@ -159,3 +159,25 @@ def test_a_process_of_its_own_generates_the_same_text_either_way(tiny_model):
     assert answers[0][0] == "reference"
     assert answers[1][0].startswith("OpenBLAS")
     assert answers[0][1] == answers[1][1]
+
+
+@pytest.mark.parametrize(
+    ("processors", "runners", "threads"), [(16, 1, 15), (16, 2, 7), (16, 3, 5), (16, 40, 1), (2, 1, 1), (1, 1, 1)]
+)
+def test_runners_divide_all_processors_but_one(processors, runners, threads):
+    assert blas.part_of(processors, runners) == threads
+
+
+def test_the_threads_of_a_library_in_use_are_changed_and_no_others(slots):
+    library = openblas()
+    assert library.threads >= 1
+    blas.use_threads(1, {blas.SETTING: "off"}, has_cuda=False)
+    blas.replace(library, blas.is_right)
+    try:
+        blas.use_threads(2, {}, has_cuda=False)
+        assert openblas().threads == 2
+        blas.use_threads(1, {}, has_cuda=True)
+        assert openblas().threads == 2
+        assert blas.is_right()
+    finally:
+        library.set_threads(library.threads)

@@ -198,6 +198,41 @@ async def test_embeddings_are_refused_by_a_model_that_generates_text(surface):
     assert (status, protocol.decode(body, Failed).code) == (400, "unsupported")
 
 
+async def test_vectors_and_scores_come_as_one_reply(surface):
+    surface.engine.makes_vectors = True
+    surface.engine.rows = ((1.0, 0.0), (0.0, 1.0))
+    surface.engine.allow(10)
+
+    _, vectors = await surface.post("/embedding", protocol.EmbeddingRequest(inputs=("x", (1, 2))))
+    _, scores = await surface.post("/rerank", protocol.RerankRequest(query="a", documents=("b", "c")))
+
+    assert protocol.decode(vectors, protocol.EmbeddingReply).embeddings == ((1.0, 0.0), (0.0, 1.0))
+    assert protocol.decode(vectors, protocol.EmbeddingReply).prompt_tokens == 1
+    assert protocol.decode(scores, protocol.RerankReply).logits == (1.0, 0.0)
+
+
+async def test_a_failure_while_vectors_are_made_has_its_own_status(surface):
+    surface.engine.makes_vectors = True
+    surface.engine.errors.append(BadRequest("No."))
+    surface.engine.allow(1)
+
+    status, body = await surface.post("/embedding", protocol.EmbeddingRequest(inputs=("x",)))
+
+    assert (status, protocol.decode(body, Failed).code) == (400, "bad_request")
+
+
+async def test_whoever_asked_for_vectors_and_left_is_forgotten(surface):
+    surface.engine.makes_vectors = True
+    asking = asyncio.ensure_future(surface.post("/embedding", protocol.EmbeddingRequest(inputs=("x",))))
+    await until(lambda: surface.engine.active)
+
+    asking.cancel()
+
+    await until(lambda: surface.service.health().active_requests == 0)
+    surface.engine.allow(1)
+    await until(lambda: not surface.engine.active)
+
+
 async def test_the_heartbeat_counts_steps_tokens_and_requests(surface):
     before = await surface.health()
     streams = [asyncio.ensure_future(surface.frames()) for _ in range(2)]

@@ -278,7 +278,7 @@ async def test_an_unknown_architecture_fails_the_load(tiny_model, tmp_path):
 
 
 async def test_a_kind_of_model_without_an_engine_fails_the_load(tiny_model):
-    async with spawn(tiny_model, engine="image") as runner:
+    async with spawn(tiny_model, engine="sound") as runner:
         health = await runner.wait_loaded()
 
     assert health.failure is not None

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
-from paddock.errors import Cancelled, LoadFailed, OutOfMemory
+from paddock.errors import Busy, Cancelled, LoadFailed, OutOfMemory, PaddockError
 from paddock.memory.estimate import Need
 from paddock.memory.fit import Pool, Supply
 from paddock.scheduler import events
 from paddock.scheduler.actions import Action, ArmTimer, Grant, Reject, ShrinkCaches, StartRunner, StopRunner
 from paddock.scheduler.core import handle, needs_figures
-from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.order import Load, LoadOrder
 from paddock.scheduler.state import Lifecycle, Policy, State
 from paddock.supervisor.model_server import RunnerOptions
 from tests.scheduler.worlds import GB, an_order
@@ -69,6 +69,7 @@ class Process:
     order: LoadOrder
     generation: int
     held_bytes: int = 0
+    drift_bytes: int = 0
     is_ready: bool = False
     is_stopping: bool = False
 
@@ -119,7 +120,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.overtaken: Counter[int] = Counter()
         self.alarm: float | None = None
         self.crossed: list[events.Event] = []
-        policy = Policy(20.0, max_loaded, max_queue, max_overtaken, lookahead, limit_gb * GB)
+        self.refused: dict[Load, PaddockError] = {}
+        policy = Policy(20.0, max_loaded, max_queue, max_overtaken, lookahead, limit_gb * GB, settled_seconds=5.0)
         self.state = State(policy, self.supply())
 
     # the machine
@@ -138,7 +140,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def figures(self) -> events.MemoryChanged:
         held = {process.generation: process.held_bytes for process in self.processes.values()}
-        return events.MemoryChanged(self.now, self.supply(), held if self.is_measured else {})
+        drifts = {process.generation: process.drift_bytes for process in self.processes.values()}
+        return events.MemoryChanged(
+            self.now, self.supply(), held if self.is_measured else {}, drifts, dict(self.refused)
+        )
 
     def send(self, event: events.Event) -> None:
         self.tally.events[type(event).__name__] += 1
@@ -155,6 +160,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         match action:
             case StartRunner(key, generation, order):
                 assert all(process.order.key != key for process in self.processes.values())
+                assert order.load not in self.refused, "a load was started that would be refused"
                 self.check_budget(order)
                 limit = self.state.policy.max_loaded_models
                 assert not limit or len(self.processes) < limit
@@ -208,6 +214,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             "needs its memory": "evicted for another",
             "ran out of memory": "evicted after a failed load",
             "free memory is": "evicted under pressure",
+            "does not explain": "recycled",
         }
         return next(kind for part, kind in kinds.items() if part in why)
 
@@ -368,6 +375,23 @@ class SchedulerMachine(RuleBasedStateMachine):
         if change == "pressure":
             self.wait(1.5)
             self.others_bytes = min(before_bytes, self.others_bytes)
+            self.send(self.figures())
+
+    @precondition(lambda self: self.serving())
+    @rule(data=st.data())
+    def drift(self, data: st.DataObject) -> None:
+        """A runner comes to hold what nothing explains."""
+        data.draw(st.sampled_from(self.serving())).drift_bytes = GB * 100
+        self.send(self.figures())
+
+    @rule(key=st.sampled_from("abcd"), is_refused=st.sampled_from([True, False, False]))
+    def breaker_changes(self, key: str, is_refused: bool) -> None:
+        load = order_of(key).load
+        if is_refused:
+            self.refused[load] = Busy("It keeps crashing.", 1.0)
+        else:
+            self.refused.pop(load, None)
+        if not self.is_measured:  # else whoever asks next brings the news
             self.send(self.figures())
 
     @precondition(lambda self: self.processes)

@@ -15,6 +15,7 @@ from paddock.config import Config
 from paddock.errors import Busy, Cancelled, LoadFailed, NeverFits, OutOfMemory, RunnerDied, ServerClosing
 from paddock.memory.fit import Holding, Standing, decide
 from paddock.scheduler import events
+from paddock.scheduler.defaults import Machine
 from paddock.scheduler.order import LoadWish, order
 from paddock.scheduler.service import Scheduler
 from paddock.scheduler.state import Lifecycle
@@ -118,7 +119,7 @@ def test_08_a_full_queue_refuses_a_short_keep_alive_ends_and_a_bad_model_leaves_
 
 def test_09_models_are_known_by_their_digest() -> None:
     made = [
-        order(stored_model(name, digest), LoadWish(), Config(), has_accelerator=False).key
+        order(stored_model(name, digest), LoadWish(), Config(), Machine()).key
         for name, digest in (("one", "x"), ("one", "y"), ("two", "x"))
     ]
 

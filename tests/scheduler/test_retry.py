@@ -12,6 +12,7 @@ from paddock.errors import LoadFailed, NeverFits, OutOfMemory
 from paddock.memory.estimate import Need
 from paddock.scheduler import events
 from paddock.scheduler.actions import StartRunner
+from paddock.scheduler.defaults import Machine
 from paddock.scheduler.order import LoadOrder, LoadWish, order
 from paddock.scheduler.state import RETURN_SECONDS
 from tests.scheduler.worlds import GB, World, stored_model
@@ -21,7 +22,7 @@ ERROR = OutOfMemory("The model 'a' ran out of memory.")
 
 def long_order(name: str = "a", **fixed: int) -> LoadOrder:
     """An order for 32768 tokens and 4 sequences that nobody fixed: 1 GB, and 1 GB for each 4096 tokens of each."""
-    made = order(stored_model(name, digest=name), LoadWish(**fixed), Config(), has_accelerator=False)
+    made = order(stored_model(name, digest=name), LoadWish(**fixed), Config(), Machine())
 
     def need_of(options: object) -> Need:
         return Need(1 * GB, options.num_ctx * options.parallel * GB // 4096, 0, 0)

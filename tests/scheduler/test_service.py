@@ -13,11 +13,23 @@ from pathlib import Path
 import pytest
 
 from paddock.config import Config
-from paddock.errors import Busy, DamagedModel, LoadFailed, NeverFits, RunnerDied, ServerClosing, UnsupportedModel
+from paddock.errors import (
+    Busy,
+    DamagedModel,
+    LoadFailed,
+    NeverFits,
+    PaddockError,
+    RunnerDied,
+    ServerClosing,
+    UnsupportedModel,
+)
 from paddock.memory.fit import Supply
 from paddock.protocol import ChatMessage, ChatRequest
+from paddock.scheduler import service
+from paddock.scheduler.order import Load
 from paddock.scheduler.service import Lease, LoadWish, Scheduler
 from paddock.store.library import StoredModel
+from paddock.supervisor.model_server import MemorySize
 from tests.fakes.fake_server import FakeModelServers, Script
 from tests.fakes.waiting import until
 from tests.scheduler.worlds import GB, stored_model, supply_of
@@ -35,6 +47,7 @@ class Stand:
         self.free_gb = free_gb
         self.reserve_gb = 0.0
         self.prepared: list[str] = []
+        self.refused: dict[Load, PaddockError] = {}
         self.prepare_failure: Exception | None = None
         self.supply_failure: OSError | None = None
         self.scheduler = Scheduler(
@@ -43,6 +56,7 @@ class Stand:
             prepare=self._prepare,
             supply=self._supply,
             measure=lambda pid: 0,
+            refused=lambda: self.refused,
         )
 
     def _prepare(self, model: StoredModel) -> Path:
@@ -393,6 +407,26 @@ async def test_a_runner_that_cannot_shrink_its_caches_harms_nobody(
 
     await until(lambda: "event=shrink_failed" in caplog.text)
     await stand.closed()
+
+
+async def test_runners_are_asked_now_and_then_what_they_hold(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(service, "LOOK_EVERY", 2)
+    script = stand.script(TINY)
+    await stand.use()
+    script.memory = MemorySize(3 * GB, 0)
+
+    await until(lambda: [row.size_bytes for row in stand.scheduler.residents()] == [3 * GB])
+
+
+async def test_a_load_that_is_refused_is_not_begun(stand: Stand) -> None:
+    stand.refused = {(TINY.digest, stand.scheduler.preview(TINY, ANY).order.options): Busy("It keeps crashing.", 9.0)}
+
+    with pytest.raises(Busy, match="keeps crashing") as refusal:
+        await stand.use()
+
+    assert refusal.value.retry_after_seconds == 9
+    assert stand.servers.made == []
 
 
 async def test_looking_waits_only_a_moment_for_a_runner_that_says_nothing(stand: Stand) -> None:

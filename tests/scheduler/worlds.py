@@ -13,6 +13,7 @@ from paddock.memory.fit import Pool, Supply
 from paddock.scheduler import events
 from paddock.scheduler.actions import Action, ArmTimer, Grant, Postpone, Reject, StartRunner, StopRunner
 from paddock.scheduler.core import handle
+from paddock.scheduler.defaults import Machine
 from paddock.scheduler.order import LoadOrder, LoadWish, order
 from paddock.scheduler.state import Lifecycle, Policy, Resident, State
 from paddock.store.facts import ModelFacts
@@ -63,7 +64,7 @@ def stored_model(
 
 def an_order(name: str, size_gb: float = 1.0, **fixed: int) -> LoadOrder:
     """An order of exactly this size for the model of this name (which is its key)."""
-    made = order(stored_model(name, digest=name), LoadWish(**fixed), Config(), has_accelerator=False)
+    made = order(stored_model(name, digest=name), LoadWish(**fixed), Config(), Machine())
     need = Need(int(size_gb * GB), 0, 0, 0)
     return replace(made, need=need, need_of=lambda _: need)
 

@@ -50,6 +50,40 @@ def test_packed_weights_are_counted_one_by_one(tmp_path):
     assert facts.quantization_level == "int4"
 
 
+PACKED = {
+    "a.weight": numpy.zeros((64, 8), numpy.uint32),
+    "a.scales": numpy.zeros((64, 1), numpy.float16),
+    "a.biases": numpy.zeros((64, 1), numpy.float16),
+    "norm.weight": numpy.zeros(64, numpy.float16),
+}
+
+
+def test_packed_weights_have_a_size_in_float32_too(tmp_path):
+    facts = read_facts(with_weights(tmp_path, PACKED, quantization={"group_size": 64, "bits": 4}))
+    assert facts.float32_bytes == 64 * 8 * 4 + 2 * 64 * 4 + 64 * 4
+    assert facts.dense_bytes == (64 * 64 + 64) * 4
+
+
+def test_weights_that_are_not_packed_have_one_size_in_float32(tmp_path):
+    facts = read_facts(with_weights(tmp_path, {"a.weight": numpy.zeros((64, 8), numpy.float16)}))
+    assert facts.dense_bytes == facts.float32_bytes == 64 * 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("left_out", "added", "quantization"),
+    [
+        ("a.biases", {}, {"group_size": 64, "bits": 4}),
+        ("a.biases", {}, {"group_size": 32, "bits": 4, "mode": "mxfp4"}),
+        ("", {}, {"group_size": 64, "bits": 4, "a": {"bits": 4, "mode": "nvfp4"}}),
+        ("", {}, {"group_size": 64}),
+        ("", {"b_blocks": numpy.zeros((4, 4), numpy.uint8)}, {"group_size": 64, "bits": 4}),
+    ],
+)
+def test_weights_packed_in_another_way_have_no_known_size_in_float32(tmp_path, left_out, added, quantization):
+    arrays = {name: array for name, array in PACKED.items() if name != left_out} | added
+    assert read_facts(with_weights(tmp_path, arrays, quantization=quantization)).dense_bytes == 0
+
+
 @pytest.mark.parametrize(
     ("quantization", "level"),
     [

@@ -57,7 +57,7 @@ def test_a_family_that_is_run_without_its_window_keeps_everything() -> None:
 def test_latent_attention_keeps_the_compressed_form() -> None:
     sizes = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128}
 
-    assert layers(model_type="deepseek_v3", **sizes).caches == (CacheLayers(6, 1, 512, 64),)
+    assert layers(model_type="deepseek_v3", **sizes).caches == (CacheLayers(6, 1, 512, 64, is_plain=False),)
     assert layers(model_type="deepseek_v2", **sizes).caches == (CacheLayers(6, 16, 192, 128),)
 
 

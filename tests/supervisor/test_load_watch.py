@@ -43,6 +43,49 @@ def test_a_change_of_state_is_progress():
     assert watch.check(119.0) is None
 
 
+STANDSTILL = Deadlines(standstill_seconds=5, ping_seconds=2, longest_poll_seconds=0.1)
+
+
+def silent_for(watch: LoadWatch, looks: int, since: float, processor_seconds: list[float]) -> str:
+    """What is said of it after so many looks, two seconds apart, in which it did not answer."""
+    for look in range(looks):
+        watch.silence(processor_seconds[look % len(processor_seconds)], since + 2 * (look + 1))
+    return watch.verdict
+
+
+def test_a_loading_runner_that_neither_answers_nor_takes_processor_time_stands_still():
+    watch = LoadWatch("tiny", STANDSTILL, now=0.0)
+    watch.saw(loading(0.5), now=10.0)
+    assert silent_for(watch, 3, 10.0, [1.5]) == ""
+    assert silent_for(watch, 1, 16.0, [1.5]) == "hang, it stood still for 6 seconds while it was loading"
+
+
+def test_one_that_does_not_answer_because_it_works_is_left_alone():
+    watch = LoadWatch("tiny", STANDSTILL, now=0.0)
+    watch.saw(loading(0.5), now=10.0)
+    assert silent_for(watch, 100, 10.0, [1.5, 1.6]) == ""
+
+
+def test_an_answer_in_between_begins_the_count_anew():
+    watch = LoadWatch("tiny", STANDSTILL, now=0.0)
+    watch.saw(loading(0.5), now=10.0)
+    silent_for(watch, 3, 10.0, [1.5])
+    watch.saw(loading(0.5), now=17.0)
+    assert silent_for(watch, 2, 17.0, [1.5]) == ""
+
+
+def test_before_its_first_answer_a_runner_has_the_hello_deadline():
+    assert silent_for(LoadWatch("tiny", STANDSTILL, now=0.0), 10, 0.0, [0.1]) == ""
+
+
+def test_time_in_which_nobody_looked_counts_only_in_small_part():
+    watch = LoadWatch("tiny", STANDSTILL, now=0.0)
+    watch.saw(loading(0.5), now=10.0)
+    watch.silence(1.5, 12.0)
+    watch.silence(1.5, 5000.0)
+    assert watch.verdict == ""
+
+
 def test_without_a_load_timeout_a_load_may_stand_still():
     watch = LoadWatch("tiny", Deadlines(hello_seconds=10, load_seconds=FOREVER), now=0.0)
     watch.saw(loading(0.5), now=1.0)

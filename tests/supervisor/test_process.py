@@ -12,7 +12,7 @@ import pytest
 
 from paddock.errors import LoadFailed
 from paddock.supervisor import process as process_module
-from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess
+from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess, load_arguments
 from tests.fakes.runners import fake_host, fake_spec, is_alive, zombie_count
 from tests.fakes.waiting import until
 
@@ -68,6 +68,10 @@ async def test_the_command_line_is_the_contract_and_the_environment_is_scrubbed(
         "--num-batch": "512",
         "--num-gpu": "-1",
         "--memory-limit": "0",
+        "--kv-bits": "0",
+        "--prefix-cache": "0",
+        "--keep-packed": "0",
+        "--runners": "0",
     }
     environment = msgspec.json.decode(seen.read_bytes())
     assert "HF_TOKEN" not in environment
@@ -221,3 +225,9 @@ async def test_a_stop_of_a_process_that_nothing_ends_returns_and_says_that_it_is
     assert "stuck" in (await process.wait_over()).sentence
     process.kill()
     assert (await process.wait_gone(2)).is_requested
+
+
+@pytest.mark.parametrize(("environment", "runners"), [({}, "3"), ({"OPENBLAS_NUM_THREADS": "2"}, "0")])
+def test_a_runner_is_told_who_shares_the_processors_unless_its_threads_are_fixed(environment, runners):
+    arguments = load_arguments(replace(fake_spec(), runners=3), environment)
+    assert arguments[arguments.index("--runners") + 1] == runners

@@ -86,6 +86,25 @@ async def test_a_runner_that_never_answers_fails_the_load(start_runner):
     assert server.has_exited
 
 
+QUICK_TO_SEE = Deadlines(ping_seconds=0.1, standstill_seconds=0.5)
+
+
+async def test_a_runner_that_is_stopped_while_it_loads_is_found(start_runner):
+    server = await start_runner(is_ready=False, load_seconds=60, deadlines=QUICK_TO_SEE)
+    waiting = asyncio.create_task(server.wait_until_running())
+    await until(lambda: server._process.state == "loading")
+    os.kill(server.pid, signal.SIGSTOP)
+    with pytest.raises(LoadFailed, match="hang, it stood still for 1 seconds while it was loading"):
+        await asyncio.wait_for(waiting, 5)
+    assert server.has_exited
+    assert zombie_count() == 0
+
+
+async def test_a_load_that_keeps_its_process_from_answering_is_left_alone(start_runner):
+    server = await start_runner(load_computes=40, deadlines=QUICK_TO_SEE)
+    assert server.context_length == 2048
+
+
 @pytest.mark.parametrize(
     ("behaviour", "kind", "words"),
     [

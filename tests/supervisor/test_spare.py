@@ -1,6 +1,7 @@
 """The warm spare, with fakes as spares."""
 
 import asyncio
+import math
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from tests.fakes.waiting import until
 
 GIB = 1024**3
 AMPLE = SystemMemory(total_bytes=16 * GIB, available_bytes=8 * GIB)
+HELD_BYTES = 300 * 1024**2
 LIMITS = SpareLimits(quiet_seconds=0.05, look_seconds=0.02, longest_wait_seconds=60)
 
 
@@ -23,13 +25,21 @@ class World:
 
     memory = AMPLE
     is_quiet = True
+    left_bytes = math.inf
 
 
 @asynccontextmanager
 async def spare_in(world, limits=LIMITS, **behaviour):
     host = fake_host()
     environment = {**host.environment, **fake_spec(**behaviour).environment}
-    spare = WarmSpare(replace(host, environment=environment), limits, lambda: world.is_quiet, lambda: world.memory)
+    spare = WarmSpare(
+        replace(host, environment=environment),
+        limits,
+        lambda: world.is_quiet,
+        lambda: world.memory,
+        left_bytes=lambda: world.left_bytes,
+        measure=lambda _: HELD_BYTES,
+    )
     spare.start()
     try:
         yield spare
@@ -82,6 +92,24 @@ async def test_it_goes_when_memory_is_short_and_comes_back_when_there_is_enough_
         await asyncio.sleep(0.2)
         assert spare.pid == -1
         world.memory = AMPLE
+        await until(lambda: spare.pid > 0)
+
+
+async def test_it_goes_when_the_models_claim_what_it_holds_and_comes_back_when_there_is_enough_again():
+    world = World()
+    world.left_bytes = LIMITS.size_bytes
+    async with spare_in(world) as spare:
+        await until(lambda: spare.pid > 0)
+        first = spare.pid
+        world.left_bytes = HELD_BYTES
+        await asyncio.sleep(0.2)
+        assert spare.pid == first
+        world.left_bytes = HELD_BYTES - 1
+        await until(lambda: not is_alive(first))
+        world.left_bytes = LIMITS.size_bytes - 1
+        await asyncio.sleep(0.2)
+        assert spare.pid == -1
+        world.left_bytes = LIMITS.size_bytes
         await until(lambda: spare.pid > 0)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from paddock.errors import Busy, DamagedModel, LoadFailed, RunnerDied
+from paddock.memory.devices import Device
 from paddock.protocol import CompletionRequest, Failed
 from paddock.supervisor import process as process_module
 from paddock.supervisor.hang_watch import HangLimits
@@ -190,3 +191,36 @@ async def test_a_spare_that_dies_as_it_is_taken_is_replaced_by_a_process_of_its_
         assert len(await words_of(server)) == 6
         await server.close()
         await load_once(stable, spec)
+
+
+async def test_what_keeps_crashing_is_known_by_its_digest_and_options(tmp_path):
+    now = [0.0]
+    async with stable_in(tmp_path, clock=lambda: now[0]) as stable:
+        spec = fake_spec(die_at="load")
+        assert stable.refused() == {}
+        await crash(stable, spec)
+        (refused,) = stable.refused().items()
+        assert refused[0] == ("tiny", spec.options)
+        assert refused[1].retry_after_seconds == 10
+        now[0] = 10
+        assert stable.refused() == {}
+
+
+async def test_the_spare_leaves_the_memory_that_models_may_have_to_them(tmp_path):
+    limits = replace(LIMITS, spare=replace(EAGER_SPARE, size_bytes=100_000_000), memory_bytes=1_000_000_000)
+    async with stable_in(tmp_path, limits) as stable:
+        await until(lambda: stable.spare.pid > 0)
+        async with loaded(stable, replace(fake_spec(), memory_limit_bytes=999_000_000)) as server:
+            assert server.claimed_bytes == 999_000_000
+            await until(lambda: stable.spare.pid == -1)
+        assert server.claimed_bytes == 0
+        await until(lambda: stable.spare.pid > 0)
+
+
+async def test_a_model_on_an_accelerator_of_its_own_claims_main_memory_for_its_process_only(tmp_path):
+    gpu = Device("cuda:0", "GPU", 8_000_000_000, 8_000_000_000, is_accelerator=True)
+    async with stable_in(tmp_path) as stable:
+        server = stable.make_server(replace(fake_spec(), memory_limit_bytes=999_000_000))
+        await server.load(SYSTEM, [gpu, CPU], require_full=False)
+        assert 0 < server.claimed_bytes < 999_000_000
+        await server.close()

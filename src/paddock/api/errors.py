@@ -12,6 +12,9 @@ from paddock import errors
 from paddock.api.body import BodyTooLarge
 from paddock.errors import PaddockError
 
+OPENAI_PATHS = "/v1/"
+"""Routes below it speak OpenAI's dialect."""
+
 # The first row whose class matches decides: narrower classes stand above wider ones.
 _STATUSES: tuple[tuple[type[PaddockError], int], ...] = (
     (BodyTooLarge, 413),
@@ -38,6 +41,13 @@ def body_of(error: PaddockError) -> bytes:
     return msgspec.json.encode({"error": error.message})
 
 
+def openai_body_of(error: PaddockError) -> bytes:
+    """OpenAI's shape of an error."""
+    kinds = {400: "invalid_request_error", 404: "not_found_error"}
+    kind = kinds.get(status_of(error), "api_error")
+    return msgspec.json.encode({"error": {"message": error.message, "type": kind, "param": None, "code": None}})
+
+
 def headers_of(error: PaddockError) -> dict[str, str]:
     """Headers that belong to an error: when to come back."""
     if isinstance(error, errors.Busy):
@@ -45,15 +55,16 @@ def headers_of(error: PaddockError) -> dict[str, str]:
     return {}
 
 
-def error_response(error: PaddockError) -> Response:
-    """An error as a whole answer."""
-    return Response(body_of(error), status_of(error), headers_of(error), media_type="application/json; charset=utf-8")
+def error_response(error: PaddockError, path: str = "") -> Response:
+    """An error as a whole answer, in the shape that clients of this path expect."""
+    body = openai_body_of(error) if path.startswith(OPENAI_PATHS) else body_of(error)
+    return Response(body, status_of(error), headers_of(error), media_type="application/json; charset=utf-8")
 
 
-async def on_paddock_error(_request: Request, error: Exception) -> Response:
+async def on_paddock_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for everything that is ours."""
     assert isinstance(error, PaddockError)
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
 async def on_not_found(_request: Request, _error: Exception) -> Response:

@@ -52,8 +52,12 @@ class FitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     is_loaded: bool
     context_length: int
     parallel: int
+    kv_bits: int
+    """Of a number in the context; 0: the model's own."""
+    is_packed: bool
+    """Whether quantised weights stay as they are stored, where another form would be faster."""
     is_lowered: bool
-    """Whether these two are less than the defaults, so that it fits."""
+    """Whether these, or its prefix cache, are less than the defaults, so that it fits."""
     terms: Terms
     memory: FitPool | None
 
@@ -91,6 +95,8 @@ def _answer(found: Preview, reserve_bytes: int) -> FitAnswer:
         is_loaded=found.is_loaded,
         context_length=options.num_ctx,
         parallel=options.parallel,
+        kv_bits=options.kv_bits,
+        is_packed=options.keep_packed,
         is_lowered=not found.is_loaded and options != found.asked.options,
         terms=Terms.of(found.order.need),
         memory=FitPool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)

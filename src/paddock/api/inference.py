@@ -7,32 +7,24 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paddock.api.answers import Metrics
 from paddock.api.body import read_json
+from paddock.api.chunks import Chunk, Piece, chat_chunk, generate_chunk, metrics_of, piece_of, together
 from paddock.api.models import find_model
-from paddock.api.refusals import check_chat, check_generate, think_of
-from paddock.api.schemas import (
-    AnswerMessage,
-    ChatAnswer,
-    ChatBody,
-    GenerateAnswer,
-    GenerateBody,
-    InferenceBody,
-    Metrics,
-    WireMessage,
-)
+from paddock.api.refusals import check_chat, check_generate, schema_of, think_of
+from paddock.api.schemas import ChatBody, GenerateBody, InferenceBody, WireMessage
 from paddock.api.services import Services, services_of
 from paddock.api.stream import JSON, NDJSON, Stream
+from paddock.api.tools import called_tools, vetted_tools
 from paddock.config import parse_keep_alive
 from paddock.errors import BadRequest, RunnerError
 from paddock.options import merge
-from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Frame, Sampling, Text
+from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Frame, Sampling
 from paddock.scheduler.service import LoadWish
 from paddock.store.library import StoredModel
 from paddock.supervisor.model_server import ModelServer
@@ -53,8 +45,7 @@ class _Job:
     wish: LoadWish
     keep_alive_seconds: float | None
     start: Callable[[ModelServer], AsyncGenerator[Frame, None]]
-    chunk: Callable[[str, bool], msgspec.Struct]
-    """The answer's shape, from a piece of text and whether it is the last."""
+    chunk: Chunk
     is_streamed: bool
 
 
@@ -65,15 +56,11 @@ async def generate(request: Request) -> Response:
     services = services_of(request)
     model = await find_model(services, body.model or "", required="invalid model name")
     keep_alive = _keep_alive(body)
-    name = body.model or ""
-
-    def chunk(text: str, is_last: bool) -> msgspec.Struct:
-        return GenerateAnswer(model=name, created_at=timestamp(), response=text, done=is_last)
-
+    chunk = generate_chunk(body.model or "")
     if not body.prompt and not body.images and not body.suffix:
         return _without_prompt(services, model, body, keep_alive, chunk)
     check_generate(body, model)
-    sampling, wish = _options(model, body.options)
+    sampling, wish = _options(model, body)
     start = _generation(body, model, sampling)
     return _answer(services, _Job(model, wish, keep_alive, start, chunk, body.stream is not False), began)
 
@@ -85,29 +72,22 @@ async def chat(request: Request) -> Response:
     services = services_of(request)
     model = await find_model(services, body.model or "", required="model is required")
     keep_alive = _keep_alive(body)
-    name = body.model or ""
-
-    def chunk(text: str, is_last: bool) -> msgspec.Struct:
-        return ChatAnswer(model=name, created_at=timestamp(), message=AnswerMessage(content=text), done=is_last)
-
+    chunk = chat_chunk(body.model or "")
     if not body.messages:
         return _without_prompt(services, model, body, keep_alive, chunk)
     check_chat(body, model)
-    sampling, wish = _options(model, body.options)
+    sampling, wish = _options(model, body)
     wanted = ChatRequest(
         messages=_conversation(model, body.messages),
         template=model.template or None,
-        think=think_of(body.think, model),
+        think=think_of(body, model),
+        tools=vetted_tools(body.tools),
+        answer_schema=schema_of(body),
         sampling=sampling,
         truncate=body.truncate is not False,
     )
     job = _Job(model, wish, keep_alive, lambda server: server.chat(wanted), chunk, body.stream is not False)
     return _answer(services, job, began)
-
-
-def timestamp() -> str:
-    """Now, as Ollama writes `created_at`: RFC 3339 in UTC."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 # ---- the body as one internal request -------------------------------------------------------------------------------
@@ -122,8 +102,10 @@ def _keep_alive(body: InferenceBody) -> float | None:
         raise BadRequest(f"{error}.") from None
 
 
-def _options(model: StoredModel, options: dict[str, Any] | None) -> tuple[Sampling, LoadWish]:
-    sampling, runner = merge(model.parameters, options or {})
+def _options(model: StoredModel, body: InferenceBody) -> tuple[Sampling, LoadWish]:
+    sampling, runner = merge(model.parameters, body.options or {})
+    if body.logprobs:
+        sampling = msgspec.structs.replace(sampling, logprobs=True, top_logprobs=body.top_logprobs or 0)
     return sampling, LoadWish(**runner)
 
 
@@ -131,8 +113,12 @@ def _generation(
     body: GenerateBody, model: StoredModel, sampling: Sampling
 ) -> Callable[[ModelServer], AsyncGenerator[Frame, None]]:
     prompt, context = body.prompt or "", tuple(body.context or ())
-    if body.raw:
-        raw = CompletionRequest(prompt=prompt, sampling=sampling, truncate=body.truncate is not False)
+    truncate, schema = body.truncate is not False, schema_of(body)
+    think = think_of(body, model, body.template)
+    if body.raw or body.suffix:
+        raw = CompletionRequest(
+            prompt=prompt, suffix=body.suffix or "", sampling=sampling, truncate=truncate, answer_schema=schema
+        )
         return lambda server: server.completion(raw)
     system = model.system if body.system is None else body.system
     history = () if context else _opening(model)
@@ -144,9 +130,10 @@ def _generation(
         ),
         context=context,
         template=body.template or model.template or None,
-        think=think_of(body.think, model),
+        think=think,
+        answer_schema=schema,
         sampling=sampling,
-        truncate=body.truncate is not False,
+        truncate=truncate,
         return_context=True,
     )
     return lambda server: server.chat(templated)
@@ -165,7 +152,14 @@ def _opening(model: StoredModel) -> tuple[ChatMessage, ...]:
 
 
 def _turn(message: WireMessage) -> ChatMessage:
-    return ChatMessage(role=message.role.lower(), content=message.content or "")
+    return ChatMessage(
+        role=message.role.lower(),
+        content=message.content or "",
+        thinking=message.thinking or "",
+        tool_calls=called_tools(message.tool_calls),
+        tool_name=message.tool_name or "",
+        tool_call_id=message.tool_call_id or "",
+    )
 
 
 # ---- the answer -----------------------------------------------------------------------------------------------------
@@ -178,28 +172,28 @@ def _answer(services: Services, job: _Job, began: int) -> Response:
 
 
 async def _stream(services: Services, job: _Job, began: int) -> AsyncGenerator[bytes, None]:
-    """One line per piece of text, then the line that tells how it went."""
+    """One line per piece of the answer, then the line that tells how it went."""
     async with aclosing(_pieces(services, job, began)) as pieces:
         async for piece in pieces:
-            if isinstance(piece, str):
+            if isinstance(piece, Piece):
                 yield _encoder.encode(job.chunk(piece, False)) + b"\n"
             else:
-                yield _with_metrics(job.chunk("", True), piece) + b"\n"
+                yield _with_metrics(job.chunk(Piece(), True), piece) + b"\n"
 
 
 async def _whole(services: Services, job: _Job, began: int) -> AsyncGenerator[bytes, None]:
     """The same as one object."""
-    text: list[str] = []
+    gathered: list[Piece] = []
     async with aclosing(_pieces(services, job, began)) as pieces:
         async for piece in pieces:
-            if isinstance(piece, str):
-                text.append(piece)
+            if isinstance(piece, Piece):
+                gathered.append(piece)
             else:
-                yield _with_metrics(job.chunk("".join(text), True), piece)
+                yield _with_metrics(job.chunk(together(gathered), True), piece)
 
 
-async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[str | Metrics, None]:
-    """Borrow the model, run the request on it, hand the model back: text as it comes, metrics once at the end.
+async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[Piece | Metrics, None]:
+    """Borrow the model, run the request on it, hand the model back: pieces as they come, metrics once at the end.
 
     A runner that dies before it said anything is replaced once; a request that sees two die ends.
     """
@@ -209,14 +203,14 @@ async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[s
             services.scheduler.lease(job.model, job.wish, job.keep_alive_seconds) as lease,
             aclosing(job.start(lease.server)) as frames,
         ):
-            is_silent = True
+            is_silent, calls = True, 0
             try:
                 async for frame in frames:
-                    is_silent = is_silent and not isinstance(frame, Text)
-                    if isinstance(frame, Text):
-                        yield frame.content
+                    if (piece := piece_of(frame, calls)) is not None:
+                        is_silent, calls = False, calls + len(piece.calls)
+                        yield piece
                     elif isinstance(frame, Done):
-                        yield _metrics(frame, lease.load_duration_ns, time.monotonic_ns() - began)
+                        yield metrics_of(frame, lease.load_duration_ns, time.monotonic_ns() - began)
                 return
             except RunnerError:
                 if not is_silent or not replaced.allows_another(lease.server):
@@ -243,19 +237,6 @@ class _Replaced:
         return server is self._dead and now < self._until
 
 
-def _metrics(done: Done, load_duration: int, total_duration: int) -> Metrics:
-    return Metrics(
-        done_reason=done.reason,
-        total_duration=total_duration,
-        load_duration=load_duration,
-        prompt_eval_count=done.prompt_eval_count,
-        prompt_eval_duration=done.prompt_eval_duration_ns,
-        eval_count=done.eval_count,
-        eval_duration=done.eval_duration_ns,
-        context=done.context,
-    )
-
-
 def _with_metrics(answer: msgspec.Struct, metrics: Metrics) -> bytes:
     return _encoder.encode({**msgspec.to_builtins(answer), **msgspec.to_builtins(metrics)})
 
@@ -265,17 +246,17 @@ def _without_prompt(
     model: StoredModel,
     body: InferenceBody,
     keep_alive: float | None,
-    chunk: Callable[[str, bool], msgspec.Struct],
+    chunk: Chunk,
 ) -> Response:
     """No prompt: load the model and answer when it is there, or (keep_alive 0) let it go and answer at once."""
-    _, wish = _options(model, body.options)
+    _, wish = _options(model, body)
 
     async def work() -> AsyncGenerator[bytes, None]:
         if keep_alive == 0:
             await services.scheduler.unload(model.digest)
-            yield _with_metrics(chunk("", True), Metrics(done_reason="unload"))
+            yield _with_metrics(chunk(Piece(), True), Metrics(done_reason="unload"))
             return
         async with services.scheduler.lease(model, wish, keep_alive, takes_slot=False):
-            yield _with_metrics(chunk("", True), Metrics(done_reason="load"))
+            yield _with_metrics(chunk(Piece(), True), Metrics(done_reason="load"))
 
     return Stream(work(), JSON)

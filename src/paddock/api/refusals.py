@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
 from paddock.api.schemas import ChatBody, CreateBody, GenerateBody, InferenceBody
 from paddock.errors import BadRequest, Unsupported
+from paddock.store.capabilities import with_template
 from paddock.store.library import StoredModel
 
-_THINK_LEVELS = ("high", "medium", "low", "max")
+Think = bool | Literal["low", "medium", "high"] | None
+
+_THINK_LEVELS: Mapping[str, Literal["low", "medium", "high"]] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "high",
+}
+_ANY_OBJECT = '{"type":"object"}'
 
 
 def check_generate(body: GenerateBody, model: StoredModel) -> None:
@@ -15,7 +29,7 @@ def check_generate(body: GenerateBody, model: StoredModel) -> None:
         raise BadRequest("raw mode does not support template, system, or context")
     _check_inference(body, model, "generate")
     if body.suffix:
-        raise Unsupported(f'"{model.name.display}" does not support insert')
+        _check_suffix(body, model)
     if body.images:
         raise Unsupported(f'"{model.name.display}" does not support image input')
     if body.width or body.height or body.steps:
@@ -25,13 +39,12 @@ def check_generate(body: GenerateBody, model: StoredModel) -> None:
 def check_chat(body: ChatBody, model: StoredModel) -> None:
     """BadRequest where /api/chat asks for what this model cannot do."""
     _check_inference(body, model, "chat")
-    if body.tools:
+    messages = body.messages or ()
+    uses_tools = body.tools or any(message.tool_calls for message in messages)
+    if uses_tools and "tools" not in model.facts.capabilities:
         raise Unsupported(f'"{model.name.display}" does not support tools')
-    for message in body.messages or ():
-        if message.images:
-            raise Unsupported(f'"{model.name.display}" does not support image input')
-        if message.tool_calls:
-            raise Unsupported(f'"{model.name.display}" does not support tools')
+    if any(message.images for message in messages):
+        raise Unsupported(f'"{model.name.display}" does not support image input')
 
 
 def check_create(body: CreateBody) -> None:
@@ -51,30 +64,49 @@ def check_create(body: CreateBody) -> None:
             raise Unsupported(f'"{field}" is not supported: remove it to create the model without.')
 
 
-def think_of(value: object, model: StoredModel) -> bool | None:
-    """The `think` field as the runner takes it; BadRequest for nonsense, and for a model that cannot think."""
-    if value is None or isinstance(value, bool):
-        wanted = value
-    elif isinstance(value, str):
+def think_of(body: InferenceBody, model: StoredModel, template: str | None = None) -> Think:
+    """The `think` field as the runner takes it; BadRequest for nonsense, and for a model that cannot think.
+
+    `template` is one that the request brings in place of the model's own.
+    """
+    value = body.think
+    if isinstance(value, str):
         if value not in _THINK_LEVELS:
             raise BadRequest(f'invalid think value: "{value}" (must be "high", "medium", "low", true, or false)')
-        wanted = True
-    else:
+    elif not isinstance(value, bool | None):
         raise BadRequest('think must be a boolean or string ("high", "medium", "low", true, or false)')
-    if wanted and "thinking" not in model.facts.capabilities:
+    able = model.facts.capabilities
+    if value and "thinking" not in (with_template(able, template) if template else able):
         raise Unsupported(f'"{model.name.display}" does not support thinking')
-    return wanted
+    return _THINK_LEVELS[value] if isinstance(value, str) else value
+
+
+def schema_of(body: InferenceBody) -> str:
+    """The `format` field as a JSON schema: "json" is any object, nothing leaves the answer free. BadRequest."""
+    if body.format in (None, ""):
+        return ""
+    if body.format == "json":
+        return _ANY_OBJECT
+    if not isinstance(body.format, dict):
+        written = msgspec.json.encode(body.format).decode()[:80]
+        raise BadRequest(f'invalid format: {written}; expected "json" or a valid JSON Schema object')
+    return msgspec.json.encode(body.format).decode()
+
+
+def _check_suffix(body: GenerateBody, model: StoredModel) -> None:
+    if "insert" not in model.facts.capabilities:
+        raise Unsupported(f'"{model.name.display}" does not support insert')
+    if body.raw or body.template or body.system or body.context or body.think:
+        raise BadRequest('"suffix" cannot be combined with raw, template, system, context or think: leave them out.')
 
 
 def _check_inference(body: InferenceBody, model: StoredModel, verb: str) -> None:
     if body.top_logprobs is not None and not 0 <= body.top_logprobs <= 20:
         raise BadRequest("top_logprobs must be between 0 and 20")
+    if body.top_logprobs and not body.logprobs:
+        raise BadRequest('"top_logprobs" needs "logprobs" to be true.')
     if "completion" not in model.facts.capabilities:
         raise Unsupported(f'"{model.name.display}" does not support {verb}')
-    if body.logprobs or body.top_logprobs:
-        raise Unsupported('"logprobs" is not supported: remove it to get the text alone.')
-    if body.format not in (None, ""):
-        raise Unsupported('"format" is not supported: remove it and ask for the format in the prompt.')
     if body.shift:
         raise Unsupported(
             '"shift" is not supported: an answer ends with done_reason "length" when the context is full.'

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from paddock import __version__
-from paddock.api import fit, inference, models, status
+from paddock.api import embeddings, fit, inference, models, status
 from paddock.api.errors import on_not_found, on_paddock_error, on_wrong_method
 from paddock.api.guard import Guard
 from paddock.api.services import Services
@@ -42,6 +42,10 @@ ROUTES = [
     Route("/api/blobs/{digest}", models.upload_blob, methods=["POST"]),
     Route("/api/generate", inference.generate, methods=["POST"]),
     Route("/api/chat", inference.chat, methods=["POST"]),
+    Route("/api/embed", embeddings.embed, methods=["POST"]),
+    Route("/api/embeddings", embeddings.legacy, methods=["POST"]),
+    Route("/v1/embeddings", embeddings.openai, methods=["POST"]),
+    Route("/v1/rerank", embeddings.rerank, methods=["POST"]),
 ]
 
 

@@ -54,6 +54,20 @@ class GenerateBody(InferenceBody, frozen=True):
     steps: int | None = None
 
 
+class WireFunction(Body, frozen=True):
+    """Which function was called, with what."""
+
+    name: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+class WireCall(Body, frozen=True):
+    """A call that the model made in an earlier turn, as clients hand it back."""
+
+    id: str | None = None
+    function: WireFunction | None = None
+
+
 class WireMessage(Body, frozen=True):
     """One turn of a conversation, as clients write it."""
 
@@ -61,7 +75,7 @@ class WireMessage(Body, frozen=True):
     content: str | None = None
     thinking: str | None = None
     images: list[str] | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[WireCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
@@ -71,44 +85,6 @@ class ChatBody(InferenceBody, frozen=True):
 
     messages: list[WireMessage] | None = None
     tools: list[Any] | None = None
-
-
-class AnswerMessage(msgspec.Struct, kw_only=True, frozen=True):
-    """The assistant's turn; its content is there even when empty."""
-
-    role: str = "assistant"
-    content: str = ""
-
-
-class Metrics(Answer, frozen=True):
-    """What the last chunk of an answer tells about the work."""
-
-    done_reason: str | None = None
-    total_duration: int = 0
-    load_duration: int = 0
-    prompt_eval_count: int = 0
-    prompt_eval_duration: int = 0
-    eval_count: int = 0
-    eval_duration: int = 0
-    context: tuple[int, ...] | None = None
-
-
-class GenerateAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What every chunk of /api/generate holds."""
-
-    model: str
-    created_at: str
-    response: str = ""
-    done: bool = False
-
-
-class ChatAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """What every chunk of /api/chat holds."""
-
-    model: str
-    created_at: str
-    message: AnswerMessage = AnswerMessage()
-    done: bool = False
 
 
 # ---- models ---------------------------------------------------------------------------------------------------------
@@ -204,6 +180,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     context: int
     workspace: int
     runtime: int
+    prefix_cache: int
     loading: int
     total: int
 
@@ -215,6 +192,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             context=need.kv_bytes,
             workspace=need.workspace_bytes,
             runtime=need.runtime_bytes,
+            prefix_cache=need.prefix_cache_bytes,
             loading=need.load_bytes,
             total=need.total_bytes,
         )

@@ -65,7 +65,7 @@ class Stream(Response):
             except PaddockError as error:
                 log.warning("%s %s: %s", scope["method"], scope["path"], error.message)
                 if not has_started:
-                    await error_response(error)(scope, receive, send)
+                    await error_response(error, scope["path"])(scope, receive, send)
                     return
                 await send({"type": "http.response.body", "body": self._error_line(error), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -38,6 +38,12 @@ class AnswerPrinter:
         self._grey, self._plain = (GREY, PLAIN) if self._is_terminal else ("", "")
         self._wrap = self._new_wrap()
 
+    def shows(self, update: Mapping[str, Any]) -> bool:
+        """Whether there is anything to see of an update."""
+        part = update.get("message", update)
+        text = part.get("content") or part.get("response") or (part.get("thinking") and not self._hides_thinking)
+        return bool(text or update.get("done"))
+
     def thinking(self, text: str) -> None:
         """Some of what the model thinks, before its answer."""
         if self._hides_thinking:
@@ -95,7 +101,7 @@ def print_answer(updates: Generator[dict[str, Any], None, None], printer: Answer
     """
     with contextlib.closing(updates):
         with spinner():
-            update = next(updates, None)
+            update = next((one for one in updates if printer.shows(one)), None)
         try:
             while update is not None:
                 _print_update(update, printer, answer)

@@ -19,7 +19,9 @@ DEFAULT_FILE = "Modelfile"
 CHUNK_BYTES = 1024 * 1024
 PATTERNS = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map*", "added_tokens*", "vocab*", "merges*",
-    "chat_template.*", "*.safetensors", "*.safetensors.index.json", "LICENSE*",
+    "chat_template.*", "*.safetensors", "*.safetensors.index.json", "LICENSE*", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
+    "[0-9]_*/model.safetensors",
 )  # fmt: skip
 """What an engine may need of a model folder; everything else stays behind."""
 
@@ -74,13 +76,21 @@ def find_source(source: str, folder: Path) -> Path | None:
 def collect_files(folder: Path) -> dict[str, Path]:
     """The files of a model folder that an engine may need, by name; InvalidModelFiles if it holds no model."""
     files = {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in PATTERNS)
+        name: path
+        for name, path in _candidates(folder)
+        if path.is_file() and any(fnmatch.fnmatchcase(name, pattern) for pattern in PATTERNS)
     }
     if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
         raise InvalidModelFiles(f'"{folder}" is no model folder: it needs config.json and *.safetensors files.')
     return files
+
+
+def _candidates(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What lies in a folder, and in the folders of an encoder's parts (1_Pooling and the like), by relative name."""
+    parts = (part for part in sorted(folder.glob("[0-9]_*")) if part.is_dir())
+    for place in (folder, *parts):
+        for path in sorted(place.iterdir()):
+            yield path.relative_to(folder).as_posix(), path
 
 
 def _described(modelfile: Modelfile) -> dict[str, Any]:

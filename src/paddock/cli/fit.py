@@ -11,7 +11,7 @@ from paddock.cli.client import connect
 from paddock.cli.render import bar, human_bytes, table
 
 VERDICTS = {"fits": "fits", "evicts": "fits after others have gone", "waits": "has to wait", "never": "does not fit"}
-TERMS = ("weights", "context", "workspace", "runtime")
+TERMS = ("weights", "context", "workspace", "runtime", "prefix_cache")
 
 
 def fit(model: str, options: Mapping[str, int | None], width: int | None, height: int | None) -> bool:
@@ -27,21 +27,23 @@ def describe(answer: Mapping[str, Any]) -> str:
     """The verdict, the terms, and the memory as a bar."""
     lowered = " (lowered, so that it fits)" if answer["is_lowered"] else ""
     head = f"{answer['model']} {VERDICTS[answer['verdict']]}: {answer['reason']}\n"
-    head += f"context {answer['context_length']}, parallel {answer['parallel']}{lowered}\n\n"
+    kept = f" in {answer['kv_bits']} bits" if answer["kv_bits"] else ""
+    packed = ", weights as they are stored" if answer["is_packed"] else ""
+    head += f"context {answer['context_length']}{kept}, parallel {answer['parallel']}{packed}{lowered}\n\n"
     return head + terms_table(answer["terms"]) + _memory(answer)
 
 
 def terms_table(terms: Mapping[str, int]) -> str:
     """The terms of a need, a row each, and the larger of loading and working in the total."""
-    rows = [(name, human_bytes(terms[name])) for name in TERMS]
-    if terms["loading"] > terms["context"] + terms["workspace"]:
+    rows = [(_word(name), human_bytes(terms[name])) for name in TERMS]
+    if terms["loading"] > terms["context"] + terms["workspace"] + terms["prefix_cache"]:
         rows.append(("loading", human_bytes(terms["loading"])))
     return table(("TERM", "SIZE"), [*rows, ("total", human_bytes(terms["total"]))])
 
 
 def running_terms(models: Sequence[Mapping[str, Any]], memories: Sequence[Mapping[str, Any]]) -> str:
     """What `paddock ps --verbose` adds: the terms of each model, how well they were foreseen, and each memory's bar."""
-    heads = ("NAME", *(name.upper() for name in TERMS), "PROMISED", "PEAK", "FORESEEN")
+    heads = ("NAME", *(_word(name).upper() for name in TERMS), "PROMISED", "PEAK", "FORESEEN")
     rows = [
         (
             model["name"],
@@ -53,6 +55,10 @@ def running_terms(models: Sequence[Mapping[str, Any]], memories: Sequence[Mappin
         for model in models
     ]
     return "\n" + table(heads, rows) + "".join(_shared(memory, models) for memory in memories)
+
+
+def _word(term: str) -> str:
+    return term.replace("_", " ")
 
 
 def _foreseen(peak: int, foreseen: int) -> str:

@@ -83,7 +83,7 @@ def run(
     keepalive: Annotated[str | None, typer.Option(help="How long the model stays loaded, such as 5m.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show timings after the answer.")] = False,
     nowordwrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
-    format: Annotated[str | None, typer.Option(help="json, or a JSON schema.")] = None,  # noqa: A002 - the flag's name
+    format: Annotated[str | None, typer.Option(help="json, a JSON schema, or a file with one.")] = None,  # noqa: A002 - the flag's name
     think: Annotated[
         str | None, typer.Option(metavar="[=LEVEL]", help="Think first: true, false, high, medium, low or max.")
     ] = None,

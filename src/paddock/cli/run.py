@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -77,15 +78,15 @@ def parse_keepalive_flag(text: str | None) -> str | int | None:
 
 
 def parse_format_flag(text: str | None) -> Any:
-    """--format: the word json, or a JSON schema; InvalidOption for anything else."""
+    """--format: the word json, a JSON schema, or the name of a file that holds one; InvalidOption for anything else."""
     if not text or text == "json":
         return text or None
     try:
-        schema = json.loads(text)
-    except ValueError:
+        schema = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         schema = None
     if not isinstance(schema, dict):
-        raise InvalidOption("--format must be json or a JSON schema.")
+        raise InvalidOption("--format must be json, a JSON schema, or a file that holds one.")
     return schema
 
 

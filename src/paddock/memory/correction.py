@@ -34,16 +34,19 @@ class Point:
     kv_bits: int
     peak_bytes: int
     """Of everything, the runner's own process too."""
+    prefix_bytes: int = 0
+    """Most that was kept of earlier prompts by then."""
 
-    @property
-    def settings(self) -> Settings:
+    def settings(self, *, keep_packed: bool) -> Settings:
         """The options that would have been just enough for it."""
-        return Settings(self.longest_tokens, self.sequences, self.num_batch, self.kv_bits)
+        return Settings(
+            self.longest_tokens, self.sequences, self.num_batch, self.kv_bits, self.prefix_bytes, keep_packed
+        )
 
     def fills(self, settings: Settings) -> bool:
         """Whether it had all that a runner of these settings can come to have, and no more."""
         return (
-            self.settings.num_batch == settings.num_batch
+            self.num_batch == settings.num_batch
             and self.kv_bits == settings.kv_bits
             and self.sequences == settings.parallel
             and -(-self.longest_tokens // _STEP_TOKENS) == -(-settings.num_ctx // _STEP_TOKENS)
@@ -53,7 +56,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured of one model on one device, in bytes."""
+    """What was measured of one model with its weights in one form on one device, in bytes."""
 
     weights_bytes: int
     runtime_bytes: int
@@ -65,21 +68,15 @@ class Seen:
 
 def foresee(shape: ModelShape, settings: Settings, *, on_accelerator: bool, seen: Seen | None = None) -> Need:
     """The memory that a runner may come to hold, corrected by what was seen of it."""
-    need = estimate(
-        shape,
-        num_ctx=settings.num_ctx,
-        parallel=settings.parallel,
-        num_batch=settings.num_batch,
-        on_accelerator=on_accelerator,
-        kv_bits=settings.kv_bits,
-    )
+    need = estimate(shape, settings, on_accelerator=on_accelerator)
     if seen is None:
         return need
     need = _with_measured_terms(need, seen)
     filled = [point for point in seen.points if point.fills(settings)]
     if filled:
         return replace(need, workspace_bytes=max(0, max(_beyond(point, need) for point in filled)))
-    factor = max((_factor(shape, point, seen, on_accelerator) for point in seen.points), default=1.0)
+    keep_packed = settings.keep_packed
+    factor = max((_factor(shape, point, seen, on_accelerator, keep_packed) for point in seen.points), default=1.0)
     return replace(need, workspace_bytes=round(need.workspace_bytes * factor))
 
 
@@ -94,12 +91,14 @@ def _with_measured_terms(need: Need, seen: Seen) -> Need:
 
 def _beyond(point: Point, need: Need) -> int:
     """The workspace in a peak."""
-    return round(point.peak_bytes * (1 + VARIATION)) - need.weights_bytes - need.runtime_bytes - need.kv_bytes
+    known = need.weights_bytes + need.runtime_bytes + need.kv_bytes + point.prefix_bytes
+    return round(point.peak_bytes * (1 + VARIATION)) - known
 
 
-def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool) -> float:
+def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool, keep_packed: bool) -> float:
     """How much more workspace there was than foreseen; 1 where there was less."""
-    foreseen = _with_measured_terms(foresee(shape, point.settings, on_accelerator=on_accelerator), seen)
+    settings = point.settings(keep_packed=keep_packed)
+    foreseen = _with_measured_terms(foresee(shape, settings, on_accelerator=on_accelerator), seen)
     beyond = _beyond(point, foreseen) - VARIATION * point.peak_bytes
     return max(1.0, beyond / max(MIB, foreseen.workspace_bytes))
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from paddock.memory.encoders import batch_bytes
 from paddock.store.layers import CacheLayers, Layers
 
 MIB = 1024 * 1024
 
-RUNTIME_BYTES = 64 * MIB
-"""A runner's own process on the CPU: the interpreter, MLX, the tokenizer and OpenBLAS. Measured, private pages only."""
+WORKER_BYTES = 16 * MIB
+"""The process beside a runner that renders chat templates: an interpreter and Jinja. Measured, private pages only."""
+RUNTIME_BYTES = 72 * MIB + WORKER_BYTES
+"""A runner's own process on the CPU: the interpreter, MLX, the tokenizer and OpenBLAS; and that worker. Measured,
+private pages only."""
 ACCELERATOR_RUNTIME_BYTES = 512 * MIB
 """As above with an accelerator's driver, context and kernels. A bound that was not measured."""
 
@@ -30,14 +34,21 @@ _ACCELERATOR_ITEM_BYTES = 2
 _CPU_ITEM_BYTES = 4
 _LOAD_GROUP_BYTES = 64 * MIB
 """The engine reads weights in groups of this size."""
+_WITHOUT_SCALES = 9 / 8
+"""What 4 bit weights in groups of 64 take with their scales and biases, in 16 bits each, to what they take without."""
 _SCAN_MATRICES = 12
-_QUANTISED_GROUP = 64
+_GROUP_SIZES = (64, 32)
+"""Numbers that share a scale and a bias in a quantised cache, best first, as the engine chooses them."""
 _ACTIVATIONS_PER_WIDTH = 24
 """Where the layers are not known: vectors of the model's width that one layer has in flight for each token."""
 
 
 class ModelShape(Protocol):
     """The facts of a stored model that its memory follows from. 0 stands for unknown."""
+
+    @property
+    def engine(self) -> str:
+        """text | embedding | image"""
 
     @property
     def weights_bytes(self) -> int:
@@ -72,6 +83,10 @@ class ModelShape(Protocol):
         """Of the weights once all that is floating is float32, quantised ones as stored."""
 
     @property
+    def dense_bytes(self) -> int:
+        """As above with quantised ones as float32 too; 0 where it is not known how they are packed."""
+
+    @property
     def largest_tensor_bytes(self) -> int:
         """As stored; experts of one layer count as one."""
 
@@ -85,6 +100,10 @@ class Settings:
     num_batch: int = 512
     kv_bits: int = 0
     """Of each number in the cache: 8 or 4; 0 leaves it as the model computes."""
+    prefix_cache_bytes: int = 0
+    """What may be kept of earlier prompts."""
+    keep_packed: bool = False
+    """Whether quantised weights stay as they are stored; only the CPU computes with another form."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +118,18 @@ class Need:
     runtime_bytes: int = RUNTIME_BYTES
     load_bytes: int = 0
     """Beyond the weights, while they are read. It is gone before the first token."""
+    prefix_cache_bytes: int = 0
+    """What may be kept of earlier prompts."""
+
+    @property
+    def working_bytes(self) -> int:
+        """What comes with requests."""
+        return self.kv_bytes + self.workspace_bytes + self.prefix_cache_bytes
 
     @property
     def total_bytes(self) -> int:
         """All terms; loading and working are not at the same time."""
-        return self.weights_bytes + self.runtime_bytes + max(self.load_bytes, self.kv_bytes + self.workspace_bytes)
+        return self.weights_bytes + self.runtime_bytes + max(self.load_bytes, self.working_bytes)
 
     def describe(self) -> str:
         """The terms for a user: "weights 12.0 GB, context 0.2 GB, workspace 0.1 GB, runtime 0.2 GB"."""
@@ -113,7 +139,9 @@ class Need:
             "workspace": self.workspace_bytes,
             "runtime": self.runtime_bytes,
         }
-        if self.load_bytes > self.kv_bytes + self.workspace_bytes:
+        if self.prefix_cache_bytes:
+            terms["prefix cache"] = self.prefix_cache_bytes
+        if self.load_bytes > self.working_bytes:
             terms["loading"] = self.load_bytes
         return ", ".join(f"{name} {gigabytes(size_bytes)}" for name, size_bytes in terms.items())
 
@@ -125,19 +153,17 @@ def gigabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB"
 
 
-def estimate(
-    shape: ModelShape, *, num_ctx: int, parallel: int, num_batch: int, on_accelerator: bool, kv_bits: int = 0
-) -> Need:
+def estimate(shape: ModelShape, settings: Settings, *, on_accelerator: bool) -> Need:
     """The memory that a runner of a text model may come to hold with these options: each term has its own function."""
-    settings = Settings(num_ctx, parallel, num_batch, kv_bits)
-    weights = weights_bytes(shape, on_accelerator)
+    weights = weights_bytes(shape, on_accelerator, keep_packed=settings.keep_packed)
     item_bytes = item_bytes_of(shape, on_accelerator)
     return Need(
         weights_bytes=weights,
         kv_bytes=kv_bytes(shape, settings, item_bytes),
         workspace_bytes=workspace_bytes(shape, settings, item_bytes, on_accelerator) + SPARE_BYTES,
         runtime_bytes=ACCELERATOR_RUNTIME_BYTES if on_accelerator else RUNTIME_BYTES,
-        load_bytes=load_bytes(shape, is_converted=weights != shape.weights_bytes),
+        load_bytes=load_bytes(shape, weights),
+        prefix_cache_bytes=settings.prefix_cache_bytes,
     )
 
 
@@ -152,25 +178,32 @@ def item_bytes_of(shape: ModelShape, on_accelerator: bool) -> int:
 # ---- weights --------------------------------------------------------------------------------------------------------
 
 
-def weights_bytes(shape: ModelShape, on_accelerator: bool) -> int:
+def weights_bytes(shape: ModelShape, on_accelerator: bool, *, keep_packed: bool = False) -> int:
     """As stored; without an accelerator the engine turns all that is floating into float32 (`model.set_dtype`), the
-    scales of quantised weights too, while the packed numbers stay as they are."""
+    scales of quantised weights too, and the packed numbers only where it is not to keep them (`mx.dequantize`)."""
     if on_accelerator:
         return shape.weights_bytes
+    if shape.dense_bytes and not keep_packed:
+        return shape.dense_bytes
     if shape.float32_bytes:
         return shape.float32_bytes
     stored_item_bytes = _FLOAT_BYTES.get(shape.quantization_level.upper())
     return shape.weights_bytes if stored_item_bytes is None else shape.weights_bytes * 4 // stored_item_bytes
 
 
-def load_bytes(shape: ModelShape, *, is_converted: bool) -> int:
+def load_bytes(shape: ModelShape, held_bytes: int) -> int:
     """Beyond the weights, while they are read.
 
     MLX reads a tensor into the memory where it stays. Where it is converted, or experts are stacked, what was read and
-    what it becomes exist at once: for a group of tensors (half of it, as stored), or for the largest one.
+    what it becomes exist at once: for a group of tensors (half of it, as stored), or for the largest one. Unpacking
+    (`mx.dequantize` on the CPU) has the largest tensor a second time as it becomes: as many times larger as all are,
+    and by the share of the scales. `held_bytes`: the weights as they are held in the end.
     """
-    if not is_converted:
+    if held_bytes == shape.weights_bytes:
         return 0
+    if held_bytes == shape.dense_bytes != shape.float32_bytes:
+        growth = held_bytes / max(1, shape.weights_bytes) * _WITHOUT_SCALES
+        return max(_LOAD_GROUP_BYTES, round(shape.largest_tensor_bytes * growth))
     return max(min(_LOAD_GROUP_BYTES // 2, shape.weights_bytes), shape.largest_tensor_bytes)
 
 
@@ -183,6 +216,8 @@ def kv_bytes(shape: ModelShape, settings: Settings, item_bytes: int) -> int:
     Where the layers are not known, plain attention (`_bound_per_token`).
     """
     layers = shape.layers
+    if shape.engine == "embedding":
+        return 0
     if layers is None:
         return _whole_steps(settings.num_ctx) * settings.parallel * _bound_per_token(shape, item_bytes)
     cached = sum(group.count * layer_bytes(group, settings, item_bytes) for group in layers.caches)
@@ -194,16 +229,27 @@ def layer_bytes(group: CacheLayers, settings: Settings, item_bytes: int) -> int:
 
     Full: all tokens, in whole steps of 256 (`mlx_lm.models.cache.KVCache`). Window w: w tokens, and while a prompt is
     read the chunk on top (`RotatingKVCache`, w + chunk - 1); one that is not full yet grows by a step at once.
-    Quantised: bits of each number and a scale and a bias for each group of 64 (`QuantizedKVCache`); windows are not.
+    Quantised: bits of each number, and a scale and a bias for each group (`QuantizedKVCache`).
     """
     width = group.heads * (group.key_width + group.value_width)
     if group.window:
         tokens = min(_whole_steps(settings.num_ctx) + KV_STEP_TOKENS, group.window + settings.num_batch)
         return tokens * width * item_bytes
     tokens = _whole_steps(settings.num_ctx)
-    if settings.kv_bits:
-        return tokens * width * settings.kv_bits // 8 + tokens * 2 * item_bytes * -(-width // _QUANTISED_GROUP)
+    if settings.kv_bits and (size := quantised_group(group)):
+        return tokens * width * settings.kv_bits // 8 + tokens * 2 * item_bytes * width // size
     return tokens * width * item_bytes
+
+
+def quantised_group(group: CacheLayers) -> int:
+    """Numbers to a group where such layers can keep their numbers in fewer bits; 0 where they cannot.
+
+    Whole contexts only, of attention that reads them (`CacheLayers.is_plain`), where a group size divides both widths.
+    """
+    if group.window or not group.is_plain:
+        return 0
+    widths = (group.key_width, group.value_width)
+    return next((size for size in _GROUP_SIZES if all(width and width % size == 0 for width in widths)), 0)
 
 
 def _state_bytes(layers: Layers, settings: Settings, item_bytes: int) -> int:
@@ -244,12 +290,12 @@ def workspace_bytes(shape: ModelShape, settings: Settings, item_bytes: int, on_a
     one position only, and a few vectors of them by the sampler of each sequence.
     """
     layers = shape.layers
+    if layers is not None and shape.engine == "embedding":
+        return batch_bytes(layers, settings.num_ctx, settings.num_batch, item_bytes, on_accelerator=on_accelerator)
     chunk = min(settings.num_batch, settings.num_ctx)
     if layers is None:
         return chunk * shape.embedding_length * _ACTIVATIONS_PER_WIDTH * item_bytes
-    on_top = max(
-        _attention_bytes(layers, chunk, settings.num_ctx, item_bytes, on_accelerator), _scan_bytes(layers, chunk)
-    )
+    on_top = max(_attention_bytes(layers, chunk, settings, item_bytes, on_accelerator), _scan_bytes(layers, chunk))
     logits = settings.parallel * 4 * layers.vocabulary * 4
     return chunk * activation_values(layers) * item_bytes + on_top + logits
 
@@ -262,16 +308,21 @@ def activation_values(layers: Layers) -> int:
     return 3 * layers.feed_forward + 4 * layers.hidden + 3 * layers.query_width + widest
 
 
-def _attention_bytes(layers: Layers, chunk: int, num_ctx: int, item_bytes: int, on_accelerator: bool) -> int:
+def _attention_bytes(layers: Layers, chunk: int, settings: Settings, item_bytes: int, on_accelerator: bool) -> int:
     """The scores of one layer, heads x chunk x context, and its mask, which MLX writes out on the CPU
     (`mx.fast.scaled_dot_product_attention` has no kernel there and its products, sums and softmax reuse one buffer);
-    accelerators compute them in tiles. And a second copy of one layer's keys and values while its cache grows."""
-    tokens = _whole_steps(num_ctx)
+    accelerators compute them in tiles, but not with quantised keys (`quantized_scaled_dot_product_attention`: scores
+    and their softmax, a bound that was not measured). And a second copy of one layer's keys and values while its cache
+    grows."""
+    tokens = _whole_steps(settings.num_ctx)
     copied = max(
         (tokens * group.heads * (group.key_width + group.value_width) for group in layers.caches if not group.window),
         default=0,
     )
-    scores = 0 if on_accelerator else chunk * min(tokens, num_ctx) * (layers.query_heads * item_bytes + 1)
+    is_quantised = settings.kv_bits > 0 and any(quantised_group(group) for group in layers.caches)
+    copies = (2 if is_quantised else 0) if on_accelerator else 1
+    mask_bytes = 1 if copies else 0
+    scores = chunk * min(tokens, settings.num_ctx) * (copies * layers.query_heads * item_bytes + mask_bytes)
     return scores + copied * item_bytes
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from paddock import __version__
 from paddock.memory.correction import Point, Seen
-from paddock.memory.estimate import Need, Settings
+from paddock.memory.estimate import WORKER_BYTES, Need, Settings
 from paddock.protocol import MemoryTerms
 
 log = logging.getLogger(__name__)
@@ -40,13 +40,14 @@ class Observed:
         self._accelerator = accelerator
         self._seen = _read(self._path)
 
-    def seen(self, digest: str, *, on_accelerator: bool) -> Seen | None:
-        """What is known of a model, by these versions of Paddock and MLX on this device."""
-        return self._seen.get(self._key(digest, on_accelerator))
+    def seen(self, digest: str, *, on_accelerator: bool, keep_packed: bool = False) -> Seen | None:
+        """What is known of a model, by these versions of Paddock and MLX on this device, with its weights in this
+        form."""
+        return self._seen.get(self._key(digest, on_accelerator, keep_packed))
 
     def learn(self, digest: str, memory: MemoryTerms, settings: Settings, foreseen: Need) -> bool:
         """Take in what a runner says of itself. Whether it was news; then it is on disk as well."""
-        key = self._key(digest, memory.is_on_accelerator)
+        key = self._key(digest, memory.is_on_accelerator, settings.keep_packed)
         before = self._seen.get(key)
         after = merged(before, seen_of(memory, settings, foreseen))
         if after == before:
@@ -58,22 +59,34 @@ class Observed:
         _write(self._path, self._seen)
         return True
 
-    def _key(self, digest: str, on_accelerator: bool) -> str:
+    def _key(self, digest: str, on_accelerator: bool, keep_packed: bool) -> str:
         device = self._accelerator or "accelerator" if on_accelerator else "cpu"
+        device += " packed" if keep_packed else ""
         return "|".join((digest, device, __version__, _mlx_version()))
 
 
 def seen_of(memory: MemoryTerms, settings: Settings, foreseen: Need) -> Seen:
-    """What one runner's figures say. With an accelerator its own process is not among them: as foreseen."""
-    runtime = memory.runtime_bytes or foreseen.runtime_bytes
-    on_top = runtime if memory.is_on_accelerator else 0
+    """What one runner's figures say. With an accelerator its own process is not among them: as foreseen. Else only the
+    process beside it is not."""
+    measured = memory.runtime_bytes + WORKER_BYTES if memory.runtime_bytes else 0
+    runtime = measured or foreseen.runtime_bytes
+    on_top = _uncounted_bytes(memory, runtime)
     load_bytes = memory.load_peak_bytes + on_top - memory.weights_bytes - runtime
     points: tuple[Point, ...] = ()
     if memory.most_sequences:
         peak = memory.most_bytes + on_top
         reached = (memory.longest_tokens, memory.most_sequences, memory.most_tokens)
-        points = (Point(*reached, settings.num_batch, settings.kv_bits, peak),)
-    return Seen(memory.weights_bytes, memory.runtime_bytes, max(0, load_bytes), points)
+        points = (Point(*reached, settings.num_batch, settings.kv_bits, peak, memory.prefix_peak_bytes),)
+    return Seen(memory.weights_bytes, measured, max(0, load_bytes), points)
+
+
+def peak_of(memory: MemoryTerms, foreseen: Need) -> int:
+    """What a runner came to hold in all, to compare with what was foreseen; 0 while it has said nothing."""
+    return memory.most_bytes + _uncounted_bytes(memory, foreseen.runtime_bytes) if memory.most_bytes else 0
+
+
+def _uncounted_bytes(memory: MemoryTerms, runtime_bytes: int) -> int:
+    return runtime_bytes if memory.is_on_accelerator else WORKER_BYTES
 
 
 def merged(before: Seen | None, now: Seen) -> Seen:

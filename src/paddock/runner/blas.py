@@ -10,6 +10,7 @@ right after, and a single difference puts the reference BLAS back. LAPACK stays 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import importlib.util
@@ -38,6 +39,8 @@ class OpenBlas:
     sgemm: int
     """Address of the product."""
     threads: int
+    set_threads: Callable[[int], object]
+    """How many its products use from here on."""
 
 
 class BlasUnavailable(Exception):
@@ -51,7 +54,7 @@ def install(variables: Mapping[str, str], *, has_cuda: bool) -> str:
     """
     if sys.platform != "linux" or has_cuda:
         return "MLX's own"
-    if variables.get(SETTING, "").strip().lower() in _OFF:
+    if _is_off(variables):
         logger.info("Matrix products run on MLX's reference BLAS: %s is off", SETTING)
         return "reference"
     try:
@@ -62,6 +65,28 @@ def install(variables: Mapping[str, str], *, has_cuda: bool) -> str:
         return "reference"
     logger.info("Matrix products run on %s with %d threads", library.version, library.threads)
     return library.version
+
+
+def _is_off(variables: Mapping[str, str]) -> bool:
+    return variables.get(SETTING, "").strip().lower() in _OFF
+
+
+def part_of(processors: int, runners: int) -> int:
+    """The threads of one of so many runners that work on a machine: they divide all processors but one, which is left
+    to everything else. At least one."""
+    return max(1, (processors - 1) // max(1, runners))
+
+
+def use_threads(count: int, variables: Mapping[str, str], *, has_cuda: bool) -> None:
+    """Have OpenBLAS use so many threads from here on, if `install` has put it in place."""
+    if sys.platform != "linux" or has_cuda or _is_off(variables):
+        return
+    with contextlib.suppress(BlasUnavailable, OSError, KeyError):
+        library = load_openblas(_candidates())
+        slots = got.find_slots(ctypes.CDLL(str(_mlx_library())), _FUNCTION)
+        if library.threads != count and library.sgemm in map(got.read_slot, slots):
+            library.set_threads(count)
+            logger.info("Matrix products use %d threads", count)
 
 
 def _candidates() -> list[tuple[Path | str, str]]:
@@ -86,6 +111,7 @@ def load_openblas(candidates: list[tuple[Path | str, str]]) -> OpenBlas:
             config = get_config().decode(errors="replace")
             sgemm = ctypes.cast(getattr(library, f"{prefix}{_FUNCTION}"), ctypes.c_void_p).value
             threads = int(getattr(library, f"{prefix}openblas_get_num_threads")())
+            set_threads = getattr(library, f"{prefix}openblas_set_num_threads")
         except (OSError, AttributeError) as error:
             logger.debug("OpenBLAS cannot be loaded", exc_info=error)
             problem = "the OpenBLAS that is installed cannot be loaded"
@@ -94,7 +120,7 @@ def load_openblas(candidates: list[tuple[Path | str, str]]) -> OpenBlas:
             problem = "the OpenBLAS that is installed takes integers of 64 bits, and MLX gives 32"
             continue
         assert sgemm is not None  # a function that was found has an address
-        return OpenBlas(" ".join(config.split()[:2]), sgemm, threads)
+        return OpenBlas(" ".join(config.split()[:2]), sgemm, threads, set_threads)
     raise BlasUnavailable(problem)
 
 

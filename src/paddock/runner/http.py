@@ -1,4 +1,4 @@
-"""The runner's HTTP surface: the routes of `protocol.py` on an inherited Unix socket."""
+"""The runner's HTTP surface: the routes of `protocol/` on an inherited Unix socket."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ from paddock.errors import (
     PaddockError,
     ProtocolError,
     ServerClosing,
-    Unsupported,
     from_code,
 )
-from paddock.protocol import AnyMessage, ChatRequest, CompletionRequest, Failed, Message
+from paddock.protocol import (
+    AnyMessage,
+    ChatRequest,
+    CompletionRequest,
+    Done,
+    EmbeddingRequest,
+    Failed,
+    ImageRequest,
+    Message,
+    RerankRequest,
+    Vectors,
+)
 from paddock.runner.service import AnswerStream, RunnerService
 
 NDJSON = "application/x-ndjson"
@@ -43,10 +53,12 @@ def make_app(service: RunnerService, begin: Callable[[Sequence[str]], None] | No
     app.router.add_post("/load", surface.load)
     app.router.add_post("/completion", surface.completion)
     app.router.add_post("/chat", surface.chat)
+    app.router.add_post("/image", surface.image)
     app.router.add_post("/template", surface.template)
     app.router.add_post("/tokenize", surface.tokenize)
     app.router.add_post("/detokenize", surface.detokenize)
     app.router.add_post("/embedding", surface.embedding)
+    app.router.add_post("/rerank", surface.rerank)
     app.router.add_post("/shrink", surface.shrink)
     return app
 
@@ -72,6 +84,9 @@ class _Surface:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         return await self._generate(request, await _read(request, ChatRequest))
 
+    async def image(self, request: web.Request) -> web.StreamResponse:
+        return await self._generate(request, await _read(request, ImageRequest))
+
     async def template(self, request: web.Request) -> web.Response:
         message = await _read(request, ChatRequest)
         return _reply(protocol.TemplateReply(prompt=await self._service.call(lambda engine: engine.render(message))))
@@ -86,14 +101,34 @@ class _Surface:
         text = await self._service.call(lambda engine: engine.detokenize(message.tokens))
         return _reply(protocol.DetokenizeReply(text=text))
 
-    async def embedding(self, _request: web.Request) -> web.Response:
-        raise Unsupported("This model generates text and cannot make embeddings.")
+    async def embedding(self, request: web.Request) -> web.Response:
+        rows, tokens = await self._vectors(await _read(request, EmbeddingRequest))
+        return _reply(protocol.EmbeddingReply(embeddings=rows, prompt_tokens=tokens))
+
+    async def rerank(self, request: web.Request) -> web.Response:
+        rows, tokens = await self._vectors(await _read(request, RerankRequest))
+        return _reply(protocol.RerankReply(logits=tuple(row[0] for row in rows), prompt_tokens=tokens))
 
     async def shrink(self, request: web.Request) -> web.Response:
         message = await _read(request, protocol.ShrinkRequest)
         return _reply(protocol.ShrinkReply(freed_bytes=await self._service.shrink(message.keep_bytes)))
 
-    async def _generate(self, request: web.Request, message: CompletionRequest | ChatRequest) -> web.StreamResponse:
+    async def _vectors(self, message: EmbeddingRequest | RerankRequest) -> tuple[tuple[tuple[float, ...], ...], int]:
+        """What a request's texts became, and how many tokens they have."""
+        rows: tuple[tuple[float, ...], ...] = ()
+        async with self._service.answer(message) as stream:
+            while True:
+                for frame in await stream.next_frames():
+                    if isinstance(frame, Vectors):
+                        rows = frame.rows
+                    elif isinstance(frame, Failed):
+                        raise from_code(frame.code, frame.message)
+                    elif isinstance(frame, Done):
+                        return rows, frame.prompt_eval_count
+
+    async def _generate(
+        self, request: web.Request, message: CompletionRequest | ChatRequest | ImageRequest
+    ) -> web.StreamResponse:
         async with self._service.answer(message) as stream:
             frames = await stream.next_frames()
             if isinstance(frames[0], Failed):

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from paddock.errors import LoadFailed, PaddockError, UnsupportedModel
 from paddock.protocol import Activity, Done, Failed, Frame, MemoryTerms
-from paddock.runner.engines.base import Engine, Prompt, RequestId
+from paddock.runner.engines.base import Engine, Passages, PicturePrompt, Prompt, RequestId
 from paddock.runner.failures import as_failed, as_paddock_error
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class WorkLoop:
         """Begin to load, then to serve."""
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
-    def submit(self, request_id: RequestId, prompt: Prompt) -> None:
+    def submit(self, request_id: RequestId, prompt: Prompt | Passages | PicturePrompt) -> None:
         """Have the engine answer a prompt; the listener gets its frames."""
         self._commands.put(lambda engine: self._submit(engine, request_id, prompt))
 
@@ -104,7 +104,7 @@ class WorkLoop:
         self._sample(engine)
         tell(freed_bytes)
 
-    def _submit(self, engine: Engine, request_id: RequestId, prompt: Prompt) -> None:
+    def _submit(self, engine: Engine, request_id: RequestId, prompt: Prompt | Passages | PicturePrompt) -> None:
         self._active.add(request_id)
         engine.submit(request_id, prompt)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from paddock.runner import hygiene
+from paddock.runner import blas, hygiene
 from paddock.runner.engines.base import Engine, EngineOptions
 from paddock.runner.http import make_app
 from paddock.runner.service import RunnerService
@@ -65,6 +65,14 @@ def _parser(is_spare: bool = False) -> argparse.ArgumentParser:
     parser.add_argument("--num-batch", type=int, default=512, help="prompt tokens read in one step")
     parser.add_argument("--num-gpu", type=int, default=-1, help="0 keeps the model off accelerators")
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes that MLX may hold; 0 leaves it to MLX")
+    parser.add_argument("--kv-bits", type=int, choices=(0, 8, 4), default=0, help="bits of a number in the KV cache")
+    parser.add_argument("--prefix-cache", type=int, default=0, help="bytes that may be kept of earlier prompts")
+    parser.add_argument("--keep-packed", type=int, default=0, help="1 computes with weights as they are stored")
+    parser.add_argument("--runners", type=int, default=0, help="that share the processors; 0: do not care")
+    parser.add_argument("--pictures-at-once", type=int, default=1, help="pictures of a request made in one batch")
+    parser.add_argument("--picture-pixels", type=int, default=0, help="most pixels of a picture; 0: the model's most")
+    parser.add_argument("--tile-pixels", type=int, default=512, help="side of what is decoded of a picture at once")
+    parser.add_argument("--staged", type=int, default=0, help="1 has the parts of an image model in memory in turn")
     parser.add_argument(_SPARE, action="store_true", help="import, and wait to be told the model")
     parser.add_argument("--debug", action="store_true")
     return parser
@@ -121,8 +129,19 @@ def _make_engine(arguments: argparse.Namespace) -> Engine:
         num_batch=max(1, arguments.num_batch),
         num_gpu=arguments.num_gpu,
         memory_limit_bytes=max(0, arguments.memory_limit),
+        kv_bits=arguments.kv_bits,
+        prefix_cache_bytes=max(0, arguments.prefix_cache),
+        keep_packed=bool(arguments.keep_packed),
+        pictures_at_once=max(1, arguments.pictures_at_once),
+        picture_pixels=max(0, arguments.picture_pixels),
+        tile_pixels=max(1, arguments.tile_pixels),
+        staged=bool(arguments.staged),
     )
-    return make_engine(arguments.engine, options)
+    engine = make_engine(arguments.engine, options)
+    if arguments.runners:
+        threads = blas.part_of(hygiene.usable_cpus(), arguments.runners)
+        blas.use_threads(threads, os.environ, has_cuda=hygiene.has_cuda_wheel())
+    return engine
 
 
 async def _until_the_end(service: RunnerService, told_to_end: asyncio.Event) -> int:

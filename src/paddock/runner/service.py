@@ -15,23 +15,27 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from paddock.errors import Busy, DamagedModel, ServerClosing, from_code
+from paddock.errors import Busy, DamagedModel, ServerClosing, Unsupported, from_code
 from paddock.protocol import (
     ChatRequest,
     CompletionRequest,
     Done,
+    EmbeddingRequest,
     Failed,
     Frame,
     Health,
+    ImageRequest,
+    RerankRequest,
     RunnerState,
 )
-from paddock.runner.engines.base import Engine, RequestId
+from paddock.runner.engines.base import Engine, Passages, PicturePrompt, Prompt, RequestId
 from paddock.runner.failures import as_failed
 from paddock.runner.loop import LEASE_SECONDS, Frames, WorkLoop, guarded
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Request = CompletionRequest | ChatRequest | EmbeddingRequest | RerankRequest | ImageRequest
 
 _WATCH_SECONDS = 0.25
 """How often work that is being prepared is looked at."""
@@ -198,9 +202,9 @@ class RunnerService:
         return work.result()
 
     @contextlib.asynccontextmanager
-    async def answer(self, request: CompletionRequest | ChatRequest) -> AsyncIterator[AnswerStream]:
+    async def answer(self, request: Request) -> AsyncIterator[AnswerStream]:
         """The stream of a generation, which is cancelled when the block is left. Errors of preparing it are raised."""
-        prompt = await self.call(lambda engine: engine.prepare(request))
+        prompt = await self.call(lambda engine: _prepared(engine, request))
         self._ready_engine()
         request_id, stream = next(self._ids), AnswerStream()
         self._note_work_comes()
@@ -241,6 +245,16 @@ class RunnerService:
         if self._engine is None:
             raise Busy("The model is still loading: try again in a moment.")
         return self._engine
+
+
+def _prepared(engine: Engine, request: Request) -> Prompt | Passages | PicturePrompt:
+    is_for_vectors = isinstance(request, EmbeddingRequest | RerankRequest)
+    # An engine that does not say so makes none.
+    if is_for_vectors and not getattr(engine, "makes_vectors", False):
+        raise Unsupported("This model generates text and cannot make embeddings.")
+    if isinstance(request, ImageRequest) and not getattr(engine, "makes_pictures", False):
+        raise Unsupported("This model cannot make pictures.")
+    return engine.prepare(request)
 
 
 def _answer(news: tuple[asyncio.Future[int], int]) -> None:

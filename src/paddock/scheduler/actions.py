@@ -19,6 +19,8 @@ class StartRunner:
     require_full: bool
     """Others are loaded: refuse a partial fit rather than start it."""
     why: str
+    runners: int = 0
+    """That share the processors from here on, this one included; 0 where an accelerator does the work."""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _ready(state: State, event: events.Ready) -> list[Action]:
         resident.ready_bytes = resident.held_bytes = event.held_bytes
         served_first = attached(state, resident)[: resident.order.options.parallel + state.policy.lookahead]
         resident.ready_sequence = served_first[-1].sequence + 1 if served_first else 0
-        resident.idle_since = event.now
+        resident.idle_since = resident.ready_since = event.now
     return []
 
 
@@ -192,8 +192,9 @@ def _unload(state: State, key: str) -> list[Action]:
 
 
 def _remember_figures(state: State, event: events.MemoryChanged) -> list[Action]:
-    state.supply = event.supply
+    state.supply, state.refused = event.supply, event.refused
     for resident in state.residents.values():
+        resident.drift_bytes = event.drift_bytes.get(resident.generation, 0)
         measured_bytes = event.held_bytes.get(resident.generation, 0)
         if resident.lifecycle is not Lifecycle.STOPPING:
             resident.held_bytes = max(resident.ready_bytes, measured_bytes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from paddock.errors import PaddockError
 from paddock.memory.fit import Supply
-from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.order import Load, LoadOrder
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,16 @@ class UnloadAsked:
 
 @dataclass(frozen=True)
 class MemoryChanged:
-    """Fresh figures: the system's, and what runners were seen to hold, by generation."""
+    """Fresh figures: the system's, and what is known of runners and loads at this moment."""
 
     now: float
     supply: Supply
     held_bytes: Mapping[int, int] = field(default_factory=dict)
+    """What runners were seen to hold, by generation."""
+    drift_bytes: Mapping[int, int] = field(default_factory=dict)
+    """What they have taken since their load that nothing explains, by generation."""
+    refused: Mapping[Load, PaddockError] = field(default_factory=dict)
+    """Loads that are not to be tried now, because such a runner keeps crashing."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING
 from paddock.memory.correction import Seen, foresee
 from paddock.memory.estimate import Need, Settings
 from paddock.memory.fit import Ask
+from paddock.scheduler.defaults import (
+    DEFAULT_PARALLEL,
+    KV_BITS,
+    LOWEST_NUM_CTX,
+    Machine,
+    bounded,
+    keeps_packed,
+    with_default_context,
+    with_prefix_cache,
+)
 from paddock.supervisor.model_server import RunnerOptions
 
 if TYPE_CHECKING:
@@ -16,13 +26,8 @@ if TYPE_CHECKING:
     from paddock.protocol import MemoryTerms
     from paddock.store.library import StoredModel
 
-DEFAULT_NUM_CTX = 4096
-LEAST_NUM_CTX = 4
-"""Ollama raises smaller ones to this."""
 ANY_DEVICE = -1
-DEFAULT_PARALLEL = 1
-LOWEST_NUM_CTX = 4096
-"""What the context length is lowered to at most to make a model fit; or the model's own limit, if that is smaller."""
+LOWERED_KV_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,10 @@ class LoadWish:
     num_batch: int | None = None
     num_gpu: int | None = None
     num_thread: int | None = None
+
+
+Load = tuple[str, RunnerOptions]
+"""Which loads are alike: those of one model, by its digest, with the same options."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,18 @@ class LoadOrder:
     is_parallel_fixed: bool = True
     is_num_ctx_fixed: bool = True
     """By the request, the model or a setting: then it is never lowered."""
+    is_prefix_cache_fixed: bool = True
+    is_kv_bits_fixed: bool = True
 
     @property
     def name(self) -> str:
         """The model's name, for people."""
         return self.model.name.display
+
+    @property
+    def load(self) -> Load:
+        """What it is for."""
+        return self.key, self.options
 
     @property
     def ask(self) -> Ask:
@@ -65,19 +81,46 @@ class LoadOrder:
         """What was foreseen for as far as a runner has come, to compare its peak with; None if it did nothing."""
         if not memory.most_sequences:
             return None
-        reached = replace(self.options, num_ctx=memory.longest_tokens, parallel=memory.most_sequences)
+        kept_bytes = min(memory.prefix_peak_bytes, self.options.prefix_cache_bytes)
+        reached = replace(
+            self.options,
+            num_ctx=memory.longest_tokens,
+            parallel=memory.most_sequences,
+            prefix_cache_bytes=kept_bytes,
+        )
         return self.need_of(reached)
 
     def lowered(self) -> Iterator[LoadOrder]:
-        """The same with less and less of what nobody fixed: fewer sequences first, then half the context at a time."""
+        """The same with less and less of what nobody fixed, what is missed least first.
+
+        Nothing kept of earlier prompts; weights as they are stored; fewer sequences; half the context at a time; and
+        the context in 8 bits. A step that does not make the need smaller is left out.
+        """
+        order = self
+        for options in self._steps():
+            lower = self.with_options(options)
+            if lower.need.total_bytes < order.need.total_bytes:
+                yield (order := lower)
+
+    def _steps(self) -> Iterator[RunnerOptions]:
         options = self.options
+        if not self.is_prefix_cache_fixed and options.prefix_cache_bytes:
+            options = replace(options, prefix_cache_bytes=0)
+            yield options
+        if not options.keep_packed and self.need_of(replace(options, keep_packed=True)).weights_bytes < (
+            self.need_of(options).weights_bytes
+        ):
+            options = replace(options, keep_packed=True)
+            yield options
         while not self.is_parallel_fixed and options.parallel > 1:
             options = replace(options, parallel=options.parallel // 2)
-            yield self.with_options(options)
-        lowest = _bounded(LOWEST_NUM_CTX, self.model.facts.context_length)
+            yield options
+        lowest = bounded(LOWEST_NUM_CTX, self.model.facts.context_length)
         while not self.is_num_ctx_fixed and options.num_ctx > lowest:
             options = replace(options, num_ctx=max(lowest, options.num_ctx // 2))
-            yield self.with_options(options)
+            yield options
+        if not self.is_kv_bits_fixed and not options.kv_bits:
+            yield replace(options, kv_bits=LOWERED_KV_BITS)
 
     def with_options(self, options: RunnerOptions) -> LoadOrder:
         """The same with other options, and the memory that those need."""
@@ -85,10 +128,16 @@ class LoadOrder:
 
     def changes_from(self, wanted: LoadOrder) -> str:
         """What was lowered, as a clause that goes after a reason; empty if nothing was."""
+        mine, theirs = self.options, wanted.options
         changes = [
-            f"{name} {getattr(self.options, name)} instead of {getattr(wanted.options, name)}"
-            for name in ("parallel", "num_ctx")
-            if getattr(self.options, name) != getattr(wanted.options, name)
+            *(["no prefix cache"] if mine.prefix_cache_bytes < theirs.prefix_cache_bytes else []),
+            *(["weights as they are stored"] if mine.keep_packed and not theirs.keep_packed else []),
+            *(
+                f"{name} {getattr(mine, name)} instead of {getattr(theirs, name)}"
+                for name in ("parallel", "num_ctx")
+                if getattr(mine, name) != getattr(theirs, name)
+            ),
+            *([f"a context of {mine.kv_bits} bits"] if mine.kv_bits != theirs.kv_bits else []),
         ]
         return f" with {' and '.join(changes)}" if changes else ""
 
@@ -106,29 +155,30 @@ class LoadOrder:
 
 
 def order(
-    model: StoredModel, wish: LoadWish, config: Config, *, has_accelerator: bool, seen: Seen | None = None
+    model: StoredModel,
+    wish: LoadWish,
+    config: Config,
+    machine: Machine,
+    seen: Callable[[RunnerOptions], Seen | None] = lambda _: None,
 ) -> LoadOrder:
     """The order of a wish. `num_ctx` is at least 4 and at most what the model was made for, before it is compared.
 
-    `seen`: what was measured of the model before, which corrects what it is foreseen to need.
+    `seen`: what was measured of the model with weights in the form of such options, which corrects what it is foreseen
+    to need.
     """
-    fixed = _effective(wish, model.facts.context_length)
-    defaults = RunnerOptions(
-        num_ctx=_bounded(config.context_length or DEFAULT_NUM_CTX, model.facts.context_length),
-        parallel=config.num_parallel or DEFAULT_PARALLEL,
-    )
-    options = RunnerOptions(
-        num_ctx=defaults.num_ctx if fixed.num_ctx is None else fixed.num_ctx,
-        parallel=defaults.parallel,
-        num_batch=defaults.num_batch if fixed.num_batch is None else fixed.num_batch,
-        num_gpu=defaults.num_gpu if fixed.num_gpu is None else fixed.num_gpu,
-        num_thread=defaults.num_thread if fixed.num_thread is None else fixed.num_thread,
-    )
+    facts = model.facts
+    fixed = _effective(wish, facts.context_length)
 
     def need_of(some: RunnerOptions) -> Need:
-        settings = Settings(some.num_ctx, some.parallel, some.num_batch)
-        return foresee(model.facts, settings, on_accelerator=has_accelerator and some.num_gpu != 0, seen=seen)
+        on_accelerator = machine.runs_on_accelerator(some.num_gpu)
+        return foresee(facts, settings_of(some), on_accelerator=on_accelerator, seen=seen(some))
 
+    is_num_ctx_fixed = fixed.num_ctx is not None or config.context_length > 0
+    options = _asked(fixed, config, facts.context_length)
+    options = replace(options, keep_packed=keeps_packed(facts, machine, options.num_gpu))
+    if not is_num_ctx_fixed:
+        options = with_default_context(options, facts.context_length, machine, need_of)
+    options = with_prefix_cache(options, facts, config, machine, need_of)
     return LoadOrder(
         key=model.digest,
         model=model,
@@ -137,7 +187,35 @@ def order(
         need=need_of(options),
         need_of=need_of,
         is_parallel_fixed=config.num_parallel > 0,
-        is_num_ctx_fixed=fixed.num_ctx is not None or config.context_length > 0,
+        is_num_ctx_fixed=is_num_ctx_fixed,
+        is_prefix_cache_fixed=config.prefix_cache_bytes is not None,
+        is_kv_bits_fixed=bool(config.kv_cache_type) or facts.engine != "text",
+    )
+
+
+def settings_of(options: RunnerOptions) -> Settings:
+    """The part of a runner's options that its memory depends on."""
+    return Settings(
+        num_ctx=options.num_ctx,
+        parallel=options.parallel,
+        num_batch=options.num_batch,
+        kv_bits=options.kv_bits,
+        prefix_cache_bytes=options.prefix_cache_bytes,
+        keep_packed=options.keep_packed,
+    )
+
+
+def _asked(fixed: LoadWish, config: Config, limit: int) -> RunnerOptions:
+    """The options that the request, the model or a setting says, and a runner's own for the others."""
+    plain = RunnerOptions(num_ctx=bounded(config.context_length or LOWEST_NUM_CTX, limit))
+    return replace(
+        plain,
+        num_ctx=plain.num_ctx if fixed.num_ctx is None else fixed.num_ctx,
+        parallel=config.num_parallel or DEFAULT_PARALLEL,
+        num_batch=plain.num_batch if fixed.num_batch is None else fixed.num_batch,
+        num_gpu=plain.num_gpu if fixed.num_gpu is None else fixed.num_gpu,
+        num_thread=plain.num_thread if fixed.num_thread is None else fixed.num_thread,
+        kv_bits=KV_BITS[config.kv_cache_type or "f16"],
     )
 
 
@@ -148,16 +226,11 @@ def _effective(wish: LoadWish, limit: int) -> LoadWish:
     model is not split by layers.
     """
     return LoadWish(
-        num_ctx=None if wish.num_ctx is None else _bounded(wish.num_ctx, limit),
+        num_ctx=None if wish.num_ctx is None else bounded(wish.num_ctx, limit),
         num_batch=None if wish.num_batch is None else max(1, wish.num_batch),
         num_gpu=_placement(wish.num_gpu),
         num_thread=wish.num_thread or None,
     )
-
-
-def _bounded(num_ctx: int, limit: int) -> int:
-    """`limit` 0: the model does not say."""
-    return max(LEAST_NUM_CTX, min(num_ctx, limit) if limit else num_ctx)
 
 
 def _placement(num_gpu: int | None) -> int | None:

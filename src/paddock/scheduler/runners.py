@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from paddock.scheduler import events
 from paddock.scheduler.actions import ShrinkCaches, StartRunner, StopRunner
 from paddock.scheduler.events import Event
 from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.recycle import drift_bytes
 from paddock.supervisor.model_server import MemorySize, ModelServer, RunnerSpec
 
 if TYPE_CHECKING:
@@ -29,12 +31,17 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 """How long all runners together have to say what they hold; who says nothing is shown as last seen."""
 
+COLLECT_SECONDS = 1.0
+"""From the end of a runner to the collection of what it leaves: its connections end a little after it."""
+
 
 @dataclass
 class _Runner:
     action: StartRunner
     server: ModelServer | None = None
     memory: MemorySize | None = None
+    ready_terms: MemoryTerms | None = None
+    """What it said of its memory when it was ready."""
     tasks: tuple[asyncio.Task[str], asyncio.Task[None]] | None = None
     """Its life, which can be cut short, and its end, which cannot."""
     is_stop_asked: bool = False
@@ -127,9 +134,17 @@ class Runners:
                 await asyncio.wait_for(self._look(runner), LOOK_SECONDS)
 
     def forget_all_but(self, generations: Collection[int]) -> None:
-        """Let go of runners whose end was not only told but also heard."""
-        for generation in self._runners.keys() - set(generations):
+        """Let go of runners whose end was not only told but also heard.
+
+        What is left of one refers to itself: a task, the exception that ended it, the frames that this went through,
+        and from there its connections and the tail of its output. It is collected once the last of its tasks is over
+        rather than whenever: server memory that waits for a collection is not used again and makes the server grow.
+        """
+        gone = self._runners.keys() - set(generations)
+        for generation in gone:
             del self._runners[generation]
+        if gone:
+            asyncio.get_running_loop().call_later(COLLECT_SECONDS, gc.collect)
 
     def server(self, generation: int) -> ModelServer:
         """The server of a runner that became ready; it may have ended since, and then says so to whoever uses it."""
@@ -156,6 +171,14 @@ class Runners:
         """What the processes are seen to hold, by generation."""
         return {generation: self._measure(self.pid(generation)) for generation in self._runners}
 
+    def drift_bytes(self) -> dict[int, int]:
+        """What they have taken since they were ready and nothing explains, by generation, as last heard."""
+        return {
+            generation: drift_bytes(runner.ready_terms, health.memory)
+            for generation, runner in self._runners.items()
+            if runner.ready_terms and (health := self.health(generation))
+        }
+
     async def _live(self, runner: _Runner) -> str:
         """Load, tell that it is ready, and return the reason once the process has ended by itself."""
         order, action = runner.action.order, runner.action
@@ -167,12 +190,14 @@ class Runners:
             options=order.options,
             environment=placement(action.pool_id, all_devices()),
             memory_limit_bytes=order.need.total_bytes - order.need.runtime_bytes,
+            runners=action.runners,
         )
         server = runner.server = self._make_server(spec)
         devices = devices_for(action.pool_id, wants_accelerator=order.options.num_gpu != 0)
         await server.load(system_memory(), devices, action.require_full)
         await server.wait_until_running()
         runner.memory = await server.memory_size()
+        runner.ready_terms = server.last_health.memory if server.last_health else None
         self._learn_from(runner)
         held_bytes = self._held_when_ready(server.pid, runner.memory)
         self._post(events.Ready(self._clock(), action.key, action.generation, held_bytes))

@@ -7,7 +7,7 @@ import copy
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, assert_never
 
 from paddock.config import Config
 from paddock.errors import PaddockError, ServerClosing
-from paddock.memory.estimate import Settings
+from paddock.memory.correction import Seen
 from paddock.memory.fit import Supply
-from paddock.memory.observed import Observed
+from paddock.memory.observed import Observed, peak_of
 from paddock.memory.supply import private_bytes
 from paddock.protocol import MemoryTerms
 from paddock.scheduler import actions, events
 from paddock.scheduler.actions import Action
 from paddock.scheduler.core import handle, needs_figures
 from paddock.scheduler.decision_log import log_decision
+from paddock.scheduler.defaults import machine_of
 from paddock.scheduler.events import Event
-from paddock.scheduler.order import LoadOrder, LoadWish, order
+from paddock.scheduler.order import Load, LoadOrder, LoadWish, order, settings_of
 from paddock.scheduler.preview import Preview, preview
 from paddock.scheduler.runners import Runners
 from paddock.scheduler.state import Policy, State
 from paddock.scheduler.views import QueueView, ResidentView, queue_view, view
-from paddock.supervisor.model_server import ModelServer, RunnerSpec
+from paddock.supervisor.model_server import ModelServer, RunnerOptions, RunnerSpec
 
 if TYPE_CHECKING:
     from paddock.store.library import StoredModel
@@ -41,6 +42,8 @@ log = logging.getLogger("paddock.scheduler")
 
 WATCH_SECONDS = 1.0
 """How often the memory is looked at while anything is loaded."""
+LOOK_EVERY = 30
+"""At so many of these looks runners are asked what they hold: the system alone cannot tell whether it is explained."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,14 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         measure: Callable[[int], int] = private_bytes,
         observed: Observed | None = None,
+        refused: Callable[[], Mapping[Load, PaddockError]] = dict,
+        is_dense_quicker: bool = False,
     ) -> None:
         """`prepare` makes the folder of a model's files, in a thread. `measure` gives the bytes a process holds.
-        `observed` are the peaks of earlier loads."""
+        `observed` are the peaks of earlier loads. `refused` tells which loads are not to be tried now, and why.
+        `is_dense_quicker`: the CPU computes faster with quantised weights turned into float32."""
+        self._refused = refused
+        self._is_dense_quicker = is_dense_quicker
         self._observed = observed
         self._config = config
         self._read_supply = supply
@@ -174,28 +182,35 @@ class Scheduler:
         return preview(self._state, self._order(model, wish, config), self._clock())
 
     def _order(self, model: StoredModel, wish: LoadWish, config: Config) -> LoadOrder:
-        has_accelerator = self._state.supply.has_accelerator
-        is_on_it = has_accelerator and wish.num_gpu != 0
-        seen = self._observed.seen(model.digest, on_accelerator=is_on_it) if self._observed else None
-        return order(model, wish, config, has_accelerator=has_accelerator, seen=seen)
+        machine = machine_of(self._state.allowed_supply(), is_dense_quicker=self._is_dense_quicker)
+
+        def seen(options: RunnerOptions) -> Seen | None:
+            on_accelerator = machine.runs_on_accelerator(options.num_gpu)
+            if self._observed is None:
+                return None
+            return self._observed.seen(model.digest, on_accelerator=on_accelerator, keep_packed=options.keep_packed)
+
+        return order(model, wish, config, machine, seen)
 
     def _learn(self, loaded: LoadOrder, memory: MemoryTerms) -> None:
         """Keep what a runner held at most, and say how far the foresight was off."""
-        options = loaded.options
-        settings = Settings(options.num_ctx, options.parallel, options.num_batch)
+        settings = settings_of(loaded.options)
         if self._observed and self._observed.learn(loaded.key, memory, settings, loaded.need):
             foreseen = loaded.foreseen_peak(memory)
-            error = (foreseen.total_bytes / max(1, memory.most_bytes) - 1) if foreseen else 0.0
+            peak_bytes = peak_of(memory, loaded.need)
+            error = (foreseen.total_bytes / max(1, peak_bytes) - 1) if foreseen else 0.0
             log.info(
                 "event=observed model=%s weights=%d runtime=%d peak=%d tokens=%d foreseen=%d error=%+.1f%%",
-                *(loaded.name, memory.weights_bytes, memory.runtime_bytes, memory.most_bytes, memory.most_tokens),
+                *(loaded.name, memory.weights_bytes, memory.runtime_bytes, peak_bytes, memory.most_tokens),
                 *(foreseen.total_bytes if foreseen else 0, 100 * error),
             )
 
     async def _watch_memory(self) -> None:
         """Have the memory looked at regularly while anything is loaded, so that others who take it are noticed."""
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(WATCH_SECONDS)
+            if number % LOOK_EVERY == 0:
+                await self._runners.look()
             if self._state.residents:
                 self._fire()  # which wants fresh figures, and a fault in reading them ends no more than this look
 
@@ -227,7 +242,10 @@ class Scheduler:
         self._runners.forget_all_but([resident.generation for resident in self._state.residents.values()])
 
     def _figures(self, now: float) -> events.MemoryChanged:
-        return events.MemoryChanged(now, self._supply(), self._runners.held_bytes())
+        runners = self._runners
+        return events.MemoryChanged(
+            now, self._supply(), runners.held_bytes(), runners.drift_bytes(), dict(self._refused())
+        )
 
     def _supply(self) -> Supply:
         try:

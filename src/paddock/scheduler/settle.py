@@ -23,6 +23,7 @@ from paddock.memory import fit
 from paddock.memory.fit import decide
 from paddock.scheduler.actions import Action, ArmTimer, Postpone
 from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.recycle import recycle
 from paddock.scheduler.relief import next_look, relieve
 from paddock.scheduler.retry import is_waiting_for_memory
 from paddock.scheduler.state import Lifecycle, Resident, Retry, State, Waiter
@@ -42,6 +43,7 @@ def settle(state: State, now: float) -> list[Action]:
             *_grants(state, now),
             *_reloads(state, now),
             *_expiries(state, now),
+            *recycle(state, now),
             *_admissions(state, now),
             *relieve(state, now),
         ]
@@ -94,9 +96,11 @@ def _reloads(state: State, now: float) -> Iterator[Action]:
             continue
         if waiter.order.is_met_by(resident.order.options):
             continue
-        _, verdict = _best(state, waiter.order, now)
+        order, verdict = _best(state, waiter.order, now)
         if isinstance(verdict, fit.NeverFits):
             yield reject(state, waiter, NeverFits(verdict.why))
+        elif refusal := state.refused.get(order.load):
+            yield reject(state, waiter, refusal)
         elif not resident.leases:
             yield stop(state, resident, f"request {waiter.id} needs other options")
 
@@ -169,6 +173,9 @@ def _retry(state: State, waiter: Waiter, retry: Retry, now: float) -> Iterator[A
 def _admit(
     state: State, waiter: Waiter, order: LoadOrder, verdict: fit.Verdict, now: float, *, is_retry: bool = False
 ) -> Iterator[Action]:
+    if (refusal := state.refused.get(order.load)) and not isinstance(verdict, fit.NeverFits):
+        yield reject(state, waiter, refusal)  # before anybody has to go for it
+        return
     before, waiter.postponed = waiter.postponed, verdict if isinstance(verdict, fit.MustWait) else None
     match verdict:
         case fit.Fits(pool_id):

@@ -10,7 +10,7 @@ from enum import Enum
 from paddock.errors import PaddockError
 from paddock.memory.fit import Holding, MustWait, Standing, Supply
 from paddock.scheduler.limit import limited
-from paddock.scheduler.order import LoadOrder
+from paddock.scheduler.order import Load, LoadOrder
 
 RETURN_SHARE = 0.75
 """Of the memory that a stopped runner held: once this much is back, a load no longer waits for the rest."""
@@ -50,6 +50,9 @@ class Policy:
     """Requests that a runner is given beyond those that it serves at once, so that it never waits for the next."""
     memory_limit_bytes: int = 0
     """What all runners together may hold of each pool; 0 for what there is."""
+    settled_seconds: float = 3600.0
+    """Since its load, before it counts that a runner's footprint drifts: libraries fill their buffers with the first
+    requests. So a model is loaded anew at most once in this time, even where those buffers are large."""
 
 
 @dataclass
@@ -99,6 +102,9 @@ class Resident:
     held_bytes: int = 0
     ready_bytes: int = 0
     """What it held when it became ready, by its own account."""
+    ready_since: float = math.inf
+    drift_bytes: int = 0
+    """What it has taken since then that neither its model nor its caches explain."""
     ready_sequence: int = 0
     """Requests before this one waited for its load and fit into it at once: they are served whoever else waits, so
     that no load is for nothing."""
@@ -216,6 +222,8 @@ class State:
     """By model."""
     shrunk_at: dict[str, float] = field(default_factory=dict)
     """When caches were last shrunk in a pool whose free memory is below the watermark since."""
+    refused: Mapping[Load, PaddockError] = field(default_factory=dict)
+    """Loads that would be refused, and why: nobody makes room for them."""
     is_closing: bool = False
     timer_at: float | None = None
     next_sequence: int = 1

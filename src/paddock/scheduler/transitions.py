@@ -65,7 +65,22 @@ def start(
         require_full=has_company,
         why=f"request {waiter.id} waits for it and it {'may fit now' if is_retry else 'fits'}"
         f"{order.changes_from(waiter.order)}",
+        runners=_sharers(state, resident),
     )
+
+
+def _sharers(state: State, resident: Resident) -> int:
+    """How many runners divide the processors' threads among them once this one, known by now, is there.
+
+    Each keeps the part that it was started with: one that is loaded alone may use them all for as long as it lives.
+    """
+    staying = [other for other in state.residents.values() if other.lifecycle is not Lifecycle.STOPPING]
+    return sum(_is_on_processors(state, other) for other in staying) if _is_on_processors(state, resident) else 0
+
+
+def _is_on_processors(state: State, resident: Resident) -> bool:
+    pool = state.supply.pool(resident.pool_id)
+    return pool is None or not pool.has_accelerator or resident.order.options.num_gpu == 0
 
 
 def stop(state: State, resident: Resident, why: str) -> StopRunner:

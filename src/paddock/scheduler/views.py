@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from paddock.memory.estimate import Need
+from paddock.memory.observed import peak_of
 from paddock.protocol import Health, MemoryTerms
 from paddock.scheduler.state import Lifecycle, Resident, State
 from paddock.supervisor.model_server import MemorySize, RunnerOptions
@@ -96,7 +97,7 @@ def view(
         need=resident.order.need,
         pool_id=resident.pool_id,
         health=health,
-        peak_bytes=terms.most_bytes + (need.runtime_bytes if terms.is_on_accelerator else 0),
+        peak_bytes=peak_of(terms, need),
         peak_foreseen_bytes=foreseen.total_bytes if foreseen else 0,
     )
 

@@ -13,6 +13,7 @@ import msgspec
 from paddock.errors import BadRequest, InvalidModelFiles
 from paddock.options import parse_options
 from paddock.store.blobs import blob_not_found
+from paddock.store.capabilities import with_template
 from paddock.store.facts import ModelFacts
 from paddock.store.library import MAX_TEXT_BYTES, Library, StoredModel
 from paddock.store.manifest import (
@@ -25,7 +26,7 @@ from paddock.store.manifest import (
     Layer,
     Manifest,
 )
-from paddock.store.model_files import check_files, is_model_file, media_type_of
+from paddock.store.model_files import check_files, media_type_of, model_files
 from paddock.store.names import ModelName, parse_digest
 from paddock.store.stored_config import StoredConfig
 from paddock.store.templates import check_template
@@ -79,7 +80,10 @@ def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredMode
 
 def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress) -> StoredModel:
     """Add what the spec says to the base, and write the manifest."""
-    config = StoredConfig.of(base.facts, base.parent.name.display if base.parent else "")
+    facts = base.facts
+    if spec.template:
+        facts = replace(facts, capabilities=with_template(facts.capabilities, spec.template))
+    config = StoredConfig.of(facts, base.parent.name.display if base.parent else "")
     contents = [*_said(spec, base.parent), (CONFIG_TYPE, config.encode())]
     *layers, config_layer = (_layer(media_type, content) for media_type, content in contents)
     for layer in (*layers, config_layer):
@@ -100,16 +104,16 @@ def import_folder(
     """
     if not folder.is_dir():
         raise InvalidModelFiles("There is no such folder to import a model from.")
-    paths = [path for path in sorted(folder.iterdir()) if is_model_file(path.name) and path.is_file()]
+    paths = model_files(folder)
     if not paths:
         raise InvalidModelFiles("The folder holds no files of a model: config.json and *.safetensors are missing.")
-    spec = replace(spec or CreateSpec(name), name=name, from_=None, files={path.name: "" for path in paths})
+    spec = replace(spec or CreateSpec(name), name=name, from_=None, files=dict.fromkeys(paths, ""))
     _check_spec(spec)
     report = progress or _silent
     digests = {}
-    for path in paths:
+    for file, path in paths.items():
         blob = library.blobs.add_file(path)
-        digests[path.name] = blob.digest
+        digests[file] = blob.digest
         report(_layer_status(blob.digest, is_new=blob.is_new))
     return _finish(library, spec, _base_from_files(library, digests), report)
 

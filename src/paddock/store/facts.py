@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from paddock.errors import InvalidModelFiles
+from paddock.store.capabilities import text_capabilities
+from paddock.store.encoders import encoder_capability, is_encoder
 from paddock.store.layers import Layers, read_layers
 from paddock.vetting.model_config import CONFIG_FILE, check_config, read_config, sizes, text_part
 from paddock.vetting.safetensors_header import Tensor, read_header
@@ -49,6 +51,8 @@ class ModelFacts:
     """What each layer of a text model keeps and computes; None where its config does not say."""
     float32_bytes: int = 0
     """Of the weights that the engine keeps, once all that is floating is float32."""
+    dense_bytes: int = 0
+    """As above with quantised weights as float32 too; 0 where it is not known how they are packed."""
     largest_tensor_bytes: int = 0
     """As stored; the experts of one layer, which the engine stacks, count as one."""
 
@@ -57,6 +61,8 @@ def read_facts(files: Mapping[str, Path]) -> ModelFacts:
     """The facts of a model of these files, by name. InvalidModelFiles in one sentence if they make none."""
     engine = recognise_engine(files)
     config = {} if engine == "image" else _checked_config(files)
+    if engine != "image" and is_encoder(files, config):
+        engine = "embedding"
     found = list(_all_tensors(files))
     kept = [tensor for tensor in found if engine != "text" or not _LEFT_OUT.search(tensor.name)]
     count = _parameter_count(found, config)
@@ -71,14 +77,21 @@ def read_facts(files: Mapping[str, Path]) -> ModelFacts:
         context_length=sizes(config).get("context_length", 0),
         embedding_length=sizes(config).get("embedding_length", 0),
         weights_bytes=sum(tensor.size_bytes for tensor in kept),
-        capabilities=({"text": "completion"}.get(engine, engine),),
+        capabilities=_capabilities(engine, config, files),
         block_count=sizes(config).get("block_count", 0),
         head_count_kv=_head_count_kv(config),
         head_dim=_head_dim(config),
-        layers=read_layers(config) if engine == "text" else None,
+        layers=read_layers(config) if engine != "image" else None,
         float32_bytes=sum(map(_float32_bytes, kept)),
+        dense_bytes=_dense_bytes(kept, config) if engine == "text" else 0,
         largest_tensor_bytes=_largest_bytes(kept),
     )
+
+
+def _capabilities(engine: str, config: Mapping[str, Any], files: Mapping[str, Path]) -> tuple[str, ...]:
+    if engine == "text":
+        return text_capabilities(files)
+    return (encoder_capability(config) if engine == "embedding" else engine,)
 
 
 def recognise_engine(files: Iterable[str]) -> str:
@@ -145,11 +158,40 @@ def _all_tensors(files: Mapping[str, Path]) -> Iterable[Tensor]:
 
 _LEFT_OUT = re.compile(r"(?:^|\.)(?:vision_\w+|visual|audio_\w+|multi_modal_projector|mtp)\.")
 """Parts of other senses, and of guessing ahead, which mlx-lm's text models do not load."""
+_DENSE = frozenset({"F32", "F16", "BF16"})
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 def _float32_bytes(tensor: Tensor) -> int:
     return tensor.size_bytes * 2 if tensor.dtype in ("F16", "BF16") else tensor.size_bytes
+
+
+def _dense_bytes(found: list[Tensor], config: Mapping[str, Any]) -> int:
+    """In float32, with every packed number a number of its own; 0 where a tensor is packed in another way than MLX's
+    affine one, which has whole words of 32 bits for weights, and scales and biases beside them."""
+    settings = _quantization(config)
+    default_bits = _bits(settings, 0)
+    names = {tensor.name for tensor in found}
+    size_bytes = 0
+    for tensor in found:
+        layer, _, kind = tensor.name.rpartition(".")
+        is_packed = f"{layer}.scales" in names and kind in ("weight", "scales", "biases")
+        if not is_packed and tensor.dtype not in _DENSE:
+            return 0
+        if not is_packed:
+            size_bytes += _float32_bytes(tensor)
+        elif kind == "weight":
+            bits = _bits(settings.get(layer), default_bits)
+            if tensor.dtype != "U32" or not bits or not _is_affine(settings, layer) or f"{layer}.biases" not in names:
+                return 0
+            size_bytes += tensor.element_count * 32 // bits * 4
+    return size_bytes
+
+
+def _is_affine(settings: Mapping[str, Any], layer: str) -> bool:
+    own = settings.get(layer)
+    modes = (settings.get("mode", "affine"), own.get("mode", "affine") if isinstance(own, dict) else "affine")
+    return modes == ("affine", "affine")
 
 
 def _largest_bytes(found: list[Tensor]) -> int:

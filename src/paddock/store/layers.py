@@ -39,6 +39,12 @@ _LATENT = frozenset(
     {"deepseek_v3", "deepseek_v32", "glm4_moe_lite", "kimi_k2", "kimi_linear", "longcat_flash", "mistral4"}
 )
 """Families that keep the compressed keys and values; others with the same sizes keep them written out."""
+_OWN_ATTENTION = _LATENT | _SIDE_BY_SIDE | {
+    "baichuan_m1", "bailing_hybrid", "bailing_moe_v3", "deepseek_v41", "gemma2", "glm_moe_dsa", "gpt_oss", "kimi_k25",
+    "kimi_k3", "llama4", "llama4_text", "longcat_flash_ngram", "mimo_v2_flash", "minimax_m3_vl", "muse_spark", "olmo",
+    "plamo2",
+}  # fmt: skip
+"""Families whose attention or whose caches are not mlx-lm's common ones, so that they keep their own numbers."""
 _DELTA_RULE = frozenset({"qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "kimi_linear", "olmo_hybrid"})
 
 
@@ -53,6 +59,8 @@ class CacheLayers:
     value_width: int
     window: int = 0
     """Tokens that are kept; 0 keeps all."""
+    is_plain: bool = True
+    """Whether they are read by mlx-lm's common attention alone, which may then keep them in fewer bits."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,8 @@ def _caches(part: Config, types: list[str], found: Mapping[str, int]) -> Iterabl
     full = sum(kind in (_FULL, _BOTH) for kind in types)
     sliding = sum(kind == _WINDOW for kind in types)
     if full:
-        yield CacheLayers(full, kv_heads, key_width, value_width)
+        is_plain = _family(part) not in _OWN_ATTENTION
+        yield CacheLayers(full, kv_heads, key_width, value_width, is_plain=is_plain)
     if sliding:
         yield CacheLayers(sliding, kv_heads, key_width, value_width, _window(part))
 

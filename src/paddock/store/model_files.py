@@ -12,13 +12,14 @@ from paddock.store.manifest import JSON_TYPE, WEIGHTS_TYPE
 from paddock.vetting.code import refuse_code_file
 from paddock.vetting.model_config import CONFIG_FILE, read_config
 from paddock.vetting.settings import check_settings
-from paddock.vetting.weights import check_parameters, check_weights, is_main_weights
+from paddock.vetting.weights import check_parameters, check_weights, is_layer_weights, is_main_weights
 
 MAX_FILES = 1_024
 MAX_TEXT_FILE_BYTES = 64 * 1024 * 1024
 """Most bytes of a file that is not weights; the largest tokenizers have about half of it."""
 
 _NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@=, -]{0,199}")
+_PART = re.compile(r"\d{1,2}_[A-Za-z]{1,40}")
 _TOKENIZERS = ({"tokenizer.json"}, {"tokenizer.model"}, {"spiece.model"}, {"vocab.json", "merges.txt"}, {"vocab.txt"})
 """Any one of these sets is enough for the runner's tokenizer library."""
 
@@ -43,7 +44,16 @@ def is_model_file(name: str) -> bool:
         media_type = media_type_of(name)
     except BadRequest:
         return False
-    return media_type != WEIGHTS_TYPE or is_main_weights(name)
+    return media_type != WEIGHTS_TYPE or is_main_weights(name) or is_layer_weights(name)
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder that belong to a model, by name: its own, and those of the parts of an encoder, which
+    sentence-transformers keeps in folders like 1_Pooling."""
+    parts = [part for part in sorted(folder.iterdir()) if _PART.fullmatch(part.name) and part.is_dir()]
+    found = [path for place in (folder, *parts) for path in sorted(place.iterdir())]
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    return {name: path for name, path in names.items() if is_model_file(name) and path.is_file()}
 
 
 def check_files(files: Mapping[str, Path]) -> ModelFacts:

@@ -35,6 +35,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     head_dim: int = 0
     layers: Layers | None = None
     float32_bytes: int = 0
+    dense_bytes: int = 0
     largest_tensor_bytes: int = 0
 
     @classmethod
@@ -60,6 +61,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             head_dim=facts.head_dim,
             layers=facts.layers,
             float32_bytes=facts.float32_bytes,
+            dense_bytes=facts.dense_bytes,
             largest_tensor_bytes=facts.largest_tensor_bytes,
         )
 
@@ -103,5 +105,6 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             head_dim=self.head_dim,
             layers=self.layers,
             float32_bytes=self.float32_bytes,
+            dense_bytes=self.dense_bytes,
             largest_tensor_bytes=self.largest_tensor_bytes,
         )

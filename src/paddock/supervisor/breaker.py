@@ -55,6 +55,8 @@ class Breaker:
         self._pause_seconds = limits.pause_seconds
         self._open_until = _NEVER
         self._ready_since = _NEVER
+        self.name = ""
+        """Of the model, as it was called last."""
         self.cause = ""
         """Why it crashed last, as a clause."""
 

@@ -29,6 +29,8 @@ from paddock.protocol import (
     Health,
     LoadRequest,
     Message,
+    RerankReply,
+    RerankRequest,
     ShrinkReply,
     ShrinkRequest,
     TemplateReply,
@@ -140,6 +142,10 @@ class RunnerClient:
     async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
         """Vectors for a batch of texts."""
         return await self._call("/embedding", request, EmbeddingReply)
+
+    async def rerank(self, request: RerankRequest) -> RerankReply:
+        """Scores for documents."""
+        return await self._call("/rerank", request, RerankReply)
 
     async def shrink(self, request: ShrinkRequest) -> ShrinkReply:
         """What a runner gave back of its caches."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
+"""Fixes the threads of the CPU's matrix products, whoever sets it."""
+
 _SECRET_NAME = re.compile(
     r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PGPASS|KEY|CREDENTIAL|AUTH|COOKIE|PRIVATE|PROXY|SESSION", re.IGNORECASE
 )
@@ -20,7 +23,7 @@ def runner_environment(inherited: Mapping[str, str], added: Mapping[str, str], n
     `added` wins over everything; `num_thread` above 0 bounds the threads of the CPU's matrix products.
     """
     kept = {name: value for name, value in inherited.items() if not _is_secret(name, value)}
-    threads = {"OPENBLAS_NUM_THREADS": str(num_thread), "OMP_NUM_THREADS": str(num_thread)} if num_thread > 0 else {}
+    threads = {THREADS_VARIABLE: str(num_thread), "OMP_NUM_THREADS": str(num_thread)} if num_thread > 0 else {}
     return kept | _ALWAYS | threads | dict(added)
 
 

@@ -1,10 +1,20 @@
-"""Whether MLX runs on this machine at all. It knows operating systems and processors, nothing of memory."""
+"""Whether MLX runs on this machine at all, and how its CPU is quickest.
+
+It knows operating systems and processors, nothing of memory.
+"""
 
 from __future__ import annotations
+
+import importlib.util
 
 from paddock.errors import UnsupportedPlatform
 
 _PROCESSORS = {"Darwin": ("arm64",), "Linux": ("x86_64", "amd64", "arm64", "aarch64")}
+
+
+def computes_faster_dense(system: str) -> bool:
+    """Whether this machine's CPU computes faster with float32 weights than with packed ones: runners have OpenBLAS."""
+    return system == "Linux" and importlib.util.find_spec("scipy_openblas32") is not None
 
 
 def check_platform(system: str, machine: str) -> None:

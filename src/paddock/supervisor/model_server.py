@@ -20,6 +20,8 @@ from paddock.protocol import (
     EmbeddingRequest,
     Frame,
     Health,
+    RerankReply,
+    RerankRequest,
     TokenizeRequest,
 )
 
@@ -68,6 +70,8 @@ class RunnerSpec:
     environment: dict[str, str] = field(default_factory=dict)
     memory_limit_bytes: int = 0
     """What the engine may hold of the machine's memory, its caches included; 0 leaves it to the engine."""
+    runners: int = 0
+    """That share the processors, this one included, where `num_thread` leaves the threads open; 0 if none do."""
 
 
 class ModelServer(Protocol):
@@ -119,6 +123,9 @@ class ModelServer(Protocol):
 
     async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
         """Vectors for a batch of texts."""
+
+    async def rerank(self, request: RerankRequest) -> RerankReply:
+        """Scores for documents, one each."""
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
         """Token ids of a text."""

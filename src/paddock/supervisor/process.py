@@ -16,8 +16,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from paddock.errors import LoadFailed, OutOfMemory, PaddockError
-from paddock.supervisor.environment import runner_environment
+from paddock.supervisor.environment import THREADS_VARIABLE, runner_environment
 from paddock.supervisor.exit_report import ExitReport
 from paddock.supervisor.exit_watch import until_exited
 from paddock.supervisor.host import FOLDER_PREFIX, NONCE_VARIABLE, RunnerHost
@@ -117,6 +119,15 @@ class RunnerProcess:
         logger.debug("The runner of %s is %s", self.name, state)
         self._state = state
 
+    @property
+    def processor_seconds(self) -> float:
+        """What it has taken of all processors since its start; 0 where that cannot be told."""
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except (psutil.Error, ValueError):  # there is no process -1
+            return 0.0
+        return float(times.user + times.system)
+
     async def wait_gone(self, within_seconds: float | None = None) -> ExitReport:
         """How it ended, once it has; TimeoutError after `within_seconds`."""
         return await asyncio.wait_for(asyncio.shield(self._report), within_seconds)
@@ -201,8 +212,9 @@ class RunnerProcess:
             undo.callback(self._output.abandon)
             listener = theirs.enter_context(_listen(self.socket_path))
             own = ["--listen-fd", str(listener.fileno()), "--control-fd", str(control_read)]
+            given = ("--spare",) if self.is_spare else load_arguments(spec, self.environment)
             self._process = subprocess.Popen(
-                [*self._host.command, *(["--spare"] if self.is_spare else load_arguments(spec)), *own],
+                [*self._host.command, *given, *own],
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
@@ -232,8 +244,9 @@ class RunnerProcess:
         self._over.set()
 
 
-def load_arguments(spec: RunnerSpec) -> tuple[str, ...]:
-    """The part of a runner's command line that says what it loads, and how."""
+def load_arguments(spec: RunnerSpec, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The part of a runner's command line that says what it loads, and how. Threads that a request or whoever started
+    the server has fixed are in its environment, and are left as they are."""
     values = {
         "--engine": spec.engine,
         "--model": spec.name,
@@ -243,6 +256,10 @@ def load_arguments(spec: RunnerSpec) -> tuple[str, ...]:
         "--num-batch": spec.options.num_batch,
         "--num-gpu": spec.options.num_gpu,
         "--memory-limit": spec.memory_limit_bytes,
+        "--kv-bits": spec.options.kv_bits,
+        "--prefix-cache": spec.options.prefix_cache_bytes,
+        "--keep-packed": int(spec.options.keep_packed),
+        "--runners": 0 if THREADS_VARIABLE in environment else spec.runners,
     }
     return tuple(str(part) for pair in values.items() for part in pair)
 

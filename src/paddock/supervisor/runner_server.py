@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddock.errors import LoadFailed, PaddockError, RunnerDied, from_code
 from paddock.memory.devices import Device, SystemMemory
+from paddock.memory.supply import private_bytes
 from paddock.protocol import (
     ChatRequest,
     CompletionRequest,
@@ -20,6 +21,8 @@ from paddock.protocol import (
     Frame,
     Health,
     LoadRequest,
+    RerankReply,
+    RerankRequest,
     RunnerState,
     ShrinkRequest,
     TokenizeRequest,
@@ -91,6 +94,15 @@ class RunnerServer:
             return False
         return self._client.in_use.is_set() or self._process.state in _BEFORE_READY
 
+    @property
+    def claimed_bytes(self) -> int:
+        """What it holds of the main memory, or was promised where that is more."""
+        if self._process is None or self.has_exited:
+            return 0
+        lives_elsewhere = any(device.is_accelerator and not device.is_unified for device in self._devices)
+        promised_bytes = 0 if lives_elsewhere else self._spec.memory_limit_bytes
+        return max(private_bytes(self.pid), promised_bytes)
+
     async def load(self, system: SystemMemory, devices: Sequence[Device], require_full: bool) -> list[str]:
         """See `ModelServer.load`. Whether the model fits has been decided above; here it is started."""
         check_platform(platform.system(), platform.machine())
@@ -135,6 +147,9 @@ class RunnerServer:
 
     async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
         return await self._running()[1].embedding(request)
+
+    async def rerank(self, request: RerankRequest) -> RerankReply:
+        return await self._running()[1].rerank(request)
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
         return list((await self._running()[1].tokenize(request)).tokens)
@@ -187,6 +202,7 @@ class RunnerServer:
     async def _close(self) -> None:
         if self._process is not None:
             await self._process.stop(self._deadlines.grace_seconds)
+            await asyncio.wait({self._telling})  # who is told of this end knows of a crash by then
         for task in self._tasks:
             task.cancel()
         if self._client is not None:
@@ -224,7 +240,8 @@ class RunnerServer:
     async def _enlist(self, process: RunnerProcess, client: RunnerClient) -> tuple[RunnerProcess, RunnerClient]:
         """Give the spare its model; one that does not take it is replaced by a process that never was one."""
         try:
-            await client.load(LoadRequest(arguments=load_arguments(self._spec)), self._deadlines.hello_seconds)
+            arguments = load_arguments(self._spec, process.environment)
+            await client.load(LoadRequest(arguments=arguments), self._deadlines.hello_seconds)
         except (TimeoutError, PaddockError) as error:
             logger.warning("event=spare_unfit model=%s error=%r", self._spec.name, error)
             process.kill()
@@ -245,6 +262,10 @@ class RunnerServer:
                 watch.saw(health, clock())
                 if self._take(health, process):
                     return
+            else:
+                watch.silence(process.processor_seconds, clock())
+                if watch.verdict:
+                    process.condemn(watch.verdict)
             try:
                 report = await process.wait_gone(pause_seconds)
             except TimeoutError:

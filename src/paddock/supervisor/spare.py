@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from paddock.errors import PaddockError
 from paddock.memory.devices import SystemMemory, system_memory
+from paddock.memory.supply import private_bytes
 from paddock.supervisor.breaker import Breaker, BreakerLimits
 from paddock.supervisor.environment import runner_environment
 from paddock.supervisor.host import RunnerHost
@@ -33,19 +35,23 @@ class SpareLimits:
     end_share: float = 0.05
     """… and the share below which it is given up."""
     end_bytes: int = 512 * 1024**2
+    size_bytes: int = 512 * 1024**2
+    """Where the memory of all runners is limited, so much of it must be left over to start one: more than one takes."""
     quiet_seconds: float = 1.0
     """How long the runners must have had nothing to do before one is started."""
     longest_wait_seconds: float = 20.0
     """Without quiet for so long, one is started all the same: its imports run at a low priority."""
     look_seconds: float = 0.25
 
-    def allows_start(self, memory: SystemMemory) -> bool:
-        """Whether there is room for one."""
-        return memory.available_bytes >= max(self.start_bytes, self.start_share * memory.total_bytes)
+    def allows_start(self, memory: SystemMemory, left_bytes: float) -> bool:
+        """Whether there is room for one: in the machine's memory, and in what runners are allowed and do not claim."""
+        is_ample = memory.available_bytes >= max(self.start_bytes, self.start_share * memory.total_bytes)
+        return is_ample and left_bytes >= self.size_bytes
 
-    def demands_end(self, memory: SystemMemory) -> bool:
-        """Whether memory is so short that it must go."""
-        return memory.available_bytes < max(self.end_bytes, self.end_share * memory.total_bytes)
+    def demands_end(self, memory: SystemMemory, left_bytes: float, held_bytes: int) -> bool:
+        """Whether memory is so short that one which holds so much must go."""
+        is_short = memory.available_bytes < max(self.end_bytes, self.end_share * memory.total_bytes)
+        return is_short or left_bytes < held_bytes
 
 
 class WarmSpare:
@@ -57,7 +63,13 @@ class WarmSpare:
         limits: SpareLimits,
         is_quiet: Callable[[], bool],
         memory: Callable[[], SystemMemory] = system_memory,
+        left_bytes: Callable[[], float] = lambda: math.inf,
+        measure: Callable[[int], int] = private_bytes,
     ) -> None:
+        """`left_bytes` is what the runners do not claim of what they may hold together. `measure` gives the bytes that
+        a process holds."""
+        self._left_bytes = left_bytes
+        self._measure = measure
         self._host = host
         self._limits = limits
         self._is_quiet = is_quiet
@@ -117,9 +129,12 @@ class WarmSpare:
             is_time = (
                 now - quiet_since >= self._limits.quiet_seconds or now - began >= self._limits.longest_wait_seconds
             )
-            if is_time and not self._breaker.wait_seconds(now) and self._limits.allows_start(self._memory()):
+            if is_time and not self._breaker.wait_seconds(now) and self._has_room():
                 return
             await asyncio.sleep(self._limits.look_seconds)
+
+    def _has_room(self) -> bool:
+        return self._limits.allows_start(self._memory(), self._left_bytes())
 
     async def _watch(self, process: RunnerProcess) -> None:
         """Until it is taken, has ended, or must go."""
@@ -127,7 +142,7 @@ class WarmSpare:
             try:
                 report = await process.wait_gone(self._limits.look_seconds)
             except TimeoutError:
-                if self._limits.demands_end(self._memory()):
+                if self._limits.demands_end(self._memory(), self._left_bytes(), self._measure(process.pid)):
                     logger.info("event=spare_given_up why='memory is short'")
                     await self._give_up()
                 continue

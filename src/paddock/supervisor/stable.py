@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from paddock.supervisor.spare import SpareLimits, WarmSpare
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[Path, RunnerOptions]
-"""A model and its options. The folder of a model's files is named by the model's digest."""
+Key = tuple[str, RunnerOptions]
+"""A model, by its digest, and its options. The folder of a model's files is named by the digest."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class StableLimits:
     hang: HangLimits = field(default_factory=HangLimits)
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
     spare: SpareLimits = field(default_factory=SpareLimits)
+    memory_bytes: int = 0
+    """What all runners together may hold of the main memory, the spare included; 0 is no limit."""
 
 
 class Stable:
@@ -52,7 +55,7 @@ class Stable:
         self._host = replace(host, register=Register(run_folder, self.guardian))
         self._breakers: dict[Key, Breaker] = {}
         self._servers: weakref.WeakSet[RunnerServer] = weakref.WeakSet()
-        self.spare = WarmSpare(self._host, limits.spare, self._is_quiet)
+        self.spare = WarmSpare(self._host, limits.spare, self._is_quiet, left_bytes=self._left_bytes)
 
     async def open(self) -> None:
         """End what an earlier server left, and begin to look after this one's."""
@@ -71,21 +74,18 @@ class Stable:
         self._servers.add(server)
         return server
 
+    def refused(self) -> dict[Key, Busy]:
+        """What may not be started now, and why. What has been well for long enough is forgotten."""
+        now = self._clock()
+        for key in [key for key, breaker in self._breakers.items() if breaker.is_forgettable(now)]:
+            del self._breakers[key]
+        return {key: refusal for key, breaker in self._breakers.items() if (refusal := _refusal(breaker, now))}
+
     # ---- Care ----
 
     def admit(self, spec: RunnerSpec) -> None:
-        breaker = self._breakers.get(_key(spec))
-        if breaker is None:
-            return
-        now = self._clock()
-        if breaker.is_forgettable(now):
-            del self._breakers[_key(spec)]
-        elif wait_seconds := breaker.wait_seconds(now):
-            raise Busy(
-                f"The model '{spec.name}' keeps crashing and is not started again for {wait_seconds:.0f} seconds: "
-                f"{breaker.cause}.",
-                wait_seconds,
-            )
+        if refusal := self.refused().get(_key(spec)):
+            raise refusal
 
     def take_spare(self, spec: RunnerSpec) -> RunnerProcess | None:
         return self.spare.take(spec)
@@ -100,15 +100,32 @@ class Stable:
 
     def crashed(self, spec: RunnerSpec, cause: str) -> None:
         breaker = self._breakers.setdefault(_key(spec), Breaker(self._limits.breaker))
+        breaker.name = spec.name
         breaker.crashed(self._clock(), cause)
         logger.warning("event=crash model=%s breaker=%s cause=%r", spec.name, breaker.state, cause)
         if breaker.state is BreakerState.OPEN:
             seconds = breaker.wait_seconds(self._clock())
             logger.error("event=breaker_open model=%s seconds=%.0f cause=%r", spec.name, seconds, cause)
 
+    def _left_bytes(self) -> float:
+        """What runners that have a model do not claim of what they may hold."""
+        limit_bytes = self._limits.memory_bytes
+        return limit_bytes - sum(server.claimed_bytes for server in self._servers) if limit_bytes else math.inf
+
     def _is_quiet(self) -> bool:
         return not any(server.is_busy for server in self._servers)
 
 
 def _key(spec: RunnerSpec) -> Key:
-    return (spec.model_path, spec.options)
+    return (spec.model_path.name, spec.options)
+
+
+def _refusal(breaker: Breaker, now: float) -> Busy | None:
+    wait_seconds = breaker.wait_seconds(now)
+    if not wait_seconds:
+        return None
+    return Busy(
+        f"The model '{breaker.name}' keeps crashing and is not started again for {wait_seconds:.0f} seconds: "
+        f"{breaker.cause}.",
+        wait_seconds,
+    )

@@ -15,6 +15,8 @@ INDEX_FILE = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
 
 _MAIN_WEIGHTS = re.compile(r"model[A-Za-z0-9_.+@=, -]{0,199}\.safetensors")
+_LAYER_WEIGHTS = re.compile(r"\d{1,2}_[A-Za-z]{1,40}/model\.safetensors")
+"""Of a layer behind an encoder, in a folder of its own: 2_Dense/model.safetensors."""
 _MOST_NUMBERS_IN_ONE = {"U32": 16, "U8": 2}
 """Quantised weights lie packed in these: 16 of 2 bits, 2 of 4 bits."""
 _SHORT_BY = 4
@@ -27,9 +29,15 @@ def is_main_weights(name: str) -> bool:
     return bool(_MAIN_WEIGHTS.fullmatch(name))
 
 
+def is_layer_weights(name: str) -> bool:
+    """Whether these are weights of a layer that sentence-transformers puts behind an encoder."""
+    return bool(_LAYER_WEIGHTS.fullmatch(name))
+
+
 def check_weights(files: Mapping[str, Path]) -> list[Tensor]:
     """All tensors of a model with these files, by name; reads nothing but headers and the index."""
-    weights = [name for name in files if name.lower().endswith(".safetensors")]
+    layers = [name for name in files if is_layer_weights(name)]
+    weights = [name for name in files if name.lower().endswith(".safetensors") and name not in layers]
     if not weights and INDEX_FILE not in files:
         raise InvalidModelFiles("There are no weights among the model's files: model.safetensors is missing.")
     for name in weights:
@@ -43,6 +51,7 @@ def check_weights(files: Mapping[str, Path]) -> list[Tensor]:
         raise InvalidModelFiles("Two of the safetensors files hold a tensor of the same name.")
     if INDEX_FILE in files:
         _check_index(files[INDEX_FILE], names_by_file)
+    tensors_by_file |= {name: read_header(files[name], name) for name in layers}  # each with names of its own
     return [tensor for tensors in tensors_by_file.values() for tensor in tensors]
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from paddock.protocol import ChatRequest, CompletionRequest, Frame, MemoryTerms, Sampling, TokenizeRequest
+import numpy
+import numpy.typing
+
+from paddock.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Frame,
+    ImageRequest,
+    MemoryTerms,
+    RerankRequest,
+    Sampling,
+    TokenizeRequest,
+)
+from paddock.runner.engines.text.answer.style import AnswerStyle
 
 Report = Callable[[float], None]
 """Takes the share of the load done, 0 to 1."""
 
 RequestId = int
+
+Pixels = numpy.typing.NDArray[numpy.uint8]
+"""Shape [height, width, 3]: red, green, blue."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,29 @@ class EngineOptions:
     """What may be kept of earlier prompts, to read their beginnings only once."""
     keep_packed: bool = False
     """True computes with weights as they are stored, where another form would be faster and larger."""
+    pictures_at_once: int = 1
+    """Pictures of one request that are made in one batch; the others of it follow."""
+    picture_pixels: int = 0
+    """Most pixels of one picture; 0 leaves it to the model."""
+    tile_pixels: int = 512
+    """Side of what an image model's autoencoder reads or writes at once; larger pictures go in overlapping tiles."""
+    staged: bool = False
+    """True never has an image model's text encoder and transformer in memory together."""
+
+
+class Constraint(Protocol):
+    """What one answer may still say. Made anywhere, then used by the engine's thread alone."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether only an end token could follow."""
+
+    def allowed(self, remaining: int | None = None) -> numpy.typing.NDArray[numpy.uint32] | None:
+        """The tokens that may follow, a bit for each, 32 to a word, the lowest first; None for all. `remaining` is how
+        many tokens the answer may still have, if there is a bound."""
+
+    def accept(self, token: int) -> None:
+        """The next token is this one, one of the allowed."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +87,55 @@ class Prompt:
     return_context: bool = False
     continues_text: bool = False
     """Whether the answer continues the prompt's own text (a completion) or stands alone (a chat)."""
+    style: AnswerStyle = field(default_factory=AnswerStyle)
+    """What the answer has to be read with."""
+    constraint: Constraint | None = None
+    """What the answer, not its thinking, has to obey."""
+    client: str = ""
+    tenant: str = ""
+    """Both as in the request."""
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Texts made ready to be turned into vectors, or pairs of texts into scores: one row each."""
+
+    texts: tuple[tuple[int, ...], ...]
+    """Token ids, special ones and all; none is empty."""
+    kinds: tuple[tuple[int, ...], ...]
+    """For each token, which text of a pair it belongs to: 0 or 1."""
+    dimensions: int | None = None
+    """So many numbers of a vector are wanted; None is all of them."""
+    is_unit: bool = True
+    """Whether vectors are to have length one."""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text made ready for a text encoder."""
+
+    tokens: tuple[int, ...]
+    length: int
+    """So many of the tokens are the text; others only fill up."""
+
+
+@dataclass(frozen=True)
+class PicturePrompt:
+    """A request for pictures made ready for the engine: checked, complete and tokenised."""
+
+    texts: tuple[EncodedText, ...]
+    """The prompt, and the negative prompt where guidance is at work."""
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seed: int
+    count: int
+    pictures: tuple[Pixels, ...] = ()
+    """To work from, each in the size that the pipeline sees."""
+    strength: float = 1.0
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    """What a picture's file tells about how it was made, its seed aside."""
     client: str = ""
     tenant: str = ""
     """Both as in the request."""
@@ -80,8 +169,11 @@ class Engine(Protocol):
     def load(self, report: Report) -> None:
         """Read the model. DamagedModel, UnsupportedModel or OutOfMemory."""
 
-    def prepare(self, request: CompletionRequest | ChatRequest) -> Prompt:
-        """Render and tokenise a request. BadRequest and its family."""
+    def prepare(
+        self, request: CompletionRequest | ChatRequest | EmbeddingRequest | RerankRequest | ImageRequest
+    ) -> Prompt | Passages | PicturePrompt:
+        """Render and tokenise a request. BadRequest and its family. Only an engine that `makes_vectors` is asked for
+        them, and only one that `makes_pictures` for those."""
 
     def render(self, request: ChatRequest) -> str:
         """The prompt that a conversation becomes. BadRequest."""
@@ -92,7 +184,7 @@ class Engine(Protocol):
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids. BadRequest for an id outside the vocabulary."""
 
-    def submit(self, request_id: RequestId, prompt: Prompt) -> None:
+    def submit(self, request_id: RequestId, prompt: Prompt | Passages | PicturePrompt) -> None:
         """Queue a request; its frames come from `step`."""
 
     def step(self) -> list[tuple[RequestId, Frame]]:

@@ -12,7 +12,11 @@ from paddock.runner import blas
 from paddock.runner.engines.base import Engine, EngineOptions
 from paddock.runner.hygiene import file_limit_kept, has_cuda_wheel
 
-_ENGINES = {"text": ("paddock.runner.engines.text.engine", "TextEngine")}
+_ENGINES = {
+    "text": ("paddock.runner.engines.text.engine", "TextEngine"),
+    "embedding": ("paddock.runner.engines.embedding.engine", "EmbeddingEngine"),
+    "image": ("paddock.runner.engines.image.engine", "ImageEngine"),
+}
 
 
 def make_engine(kind: str, options: EngineOptions) -> Engine:

@@ -53,3 +53,12 @@ def test_the_peak_that_counts_is_that_of_where_the_model_lives() -> None:
     memory = Meter().read()
 
     assert memory.most_bytes == (memory.peak_bytes if memory.is_on_accelerator else memory.private_peak_bytes)
+
+
+def test_what_is_kept_of_prompts_is_told_now_and_at_most() -> None:
+    meter = Meter()
+    meter.prefixes_kept(30)
+    meter.prefixes_kept(10)
+    memory = meter.read()
+
+    assert (memory.prefix_bytes, memory.prefix_peak_bytes) == (10, 30)

@@ -1,30 +1,52 @@
-"""The text engine: any of mlx-lm's architectures, serving a few sequences in turn.
+"""The text engine: any of mlx-lm's architectures, serving many sequences at once.
 
-Each step advances one sequence, so a cancelled one costs at most the token that is being made.
+A step reads some of a prompt, if one waits for that, and makes one token for every sequence that has been read. So
+sequences come and go between steps, and a cancelled one costs at most the tokens that are being made.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+import time
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 import mlx.core as mx
 
-from paddock.protocol import ChatRequest, CompletionRequest, Frame, MemoryTerms, TokenizeRequest
-from paddock.runner.engines.base import EngineOptions, Prompt, Report, RequestId
-from paddock.runner.engines.text.loading import LoadedModel, load
+from paddock.errors import RunnerError
+from paddock.protocol import (
+    Activity,
+    ChatRequest,
+    CompletionRequest,
+    Frame,
+    MemoryTerms,
+    TokenizeRequest,
+)
+from paddock.runner.engines.base import EngineOptions, Passages, Prompt, Report, RequestId
+from paddock.runner.engines.text.batch import Caches, can_merge
+from paddock.runner.engines.text.decoding import Decoder, Produced
+from paddock.runner.engines.text.fair_queue import FairQueue
 from paddock.runner.engines.text.meter import Meter
-from paddock.runner.engines.text.preparation import Preparation
-from paddock.runner.engines.text.renderer import Renderer
+from paddock.runner.engines.text.model import cpu_forms
+from paddock.runner.engines.text.model.kv_caches import CacheMaker
+from paddock.runner.engines.text.model.loading import LoadedModel, load
+from paddock.runner.engines.text.pace import Pace
+from paddock.runner.engines.text.prefix.cache import PrefixCache
+from paddock.runner.engines.text.prompt.preparation import Preparation
+from paddock.runner.engines.text.prompt.renderer import Renderer
+from paddock.runner.engines.text.reading import Reader
 from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
 from paddock.runner.failures import as_failed
 from paddock.runner.watch import Watch
 
 logger = logging.getLogger(__name__)
 
+Told = list[tuple[RequestId, Frame]]
+
 _SPARE_SHARE = 8
 """Of the memory limit, one part in so many may be spare buffers."""
+_CLEAR_EVERY_STEPS = 256
+"""How often MLX's allocator gives its spare buffers back, as mlx-lm's own loop does."""
 
 
 class TextEngine:
@@ -37,9 +59,14 @@ class TextEngine:
         self._renderer = Renderer()
         self._preparation: Preparation | None = None
         self._context_length = 0
-        self._waiting: deque[tuple[RequestId, Sequence]] = deque()
-        self._active: deque[tuple[RequestId, Sequence]] = deque()
+        self._waiting: FairQueue[Sequence] = FairQueue()
+        self._prefilling: FairQueue[Sequence] = FairQueue()
+        self._prefixes = PrefixCache(options.prefix_cache_bytes)
+        self._pace = Pace(options.num_batch)
+        self._reader: Reader | None = None
+        self._decoder: Decoder | None = None
         self._tokens_generated = 0
+        self._steps = 0
         self._meter = Meter()
 
     @property
@@ -48,7 +75,13 @@ class TextEngine:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting or self._active)
+        return bool(self._waiting or self._active_count)
+
+    @property
+    def activity(self) -> Activity:
+        """What the next step may do."""
+        may_read = self._prefilling or (self._waiting and self._active_count < self._options.parallel)
+        return Activity.PROMPT if may_read else Activity.DECODE
 
     @property
     def tokens_generated(self) -> int:
@@ -63,6 +96,20 @@ class TextEngine:
         assert self._loaded is not None, "the engine is asked for something before it is loaded"
         return self._loaded
 
+    @property
+    def _decoding(self) -> Decoder:
+        assert self._decoder is not None, "the engine is asked for something before it is loaded"
+        return self._decoder
+
+    @property
+    def _reading(self) -> Reader:
+        assert self._reader is not None, "the engine is asked for something before it is loaded"
+        return self._reader
+
+    @property
+    def _active_count(self) -> int:
+        return len(self._prefilling) + (len(self._decoder) if self._decoder is not None else 0)
+
     # ---- on the thread that owns MLX ----
 
     def load(self, report: Report) -> None:
@@ -70,59 +117,173 @@ class TextEngine:
             mx.set_default_device(mx.cpu)
         _leave_wired_limit_alone()
         _bound_memory(self._options.memory_limit_bytes)
+        if mx.default_device() == mx.cpu:
+            cpu_forms.install()
         self._renderer.start()
-        loaded = load(self._options.model_path, report)
+        loaded = load(self._options.model_path, report, keep_packed=self._options.keep_packed)
         self._context_length = min(self._options.num_ctx, loaded.context_limit or self._options.num_ctx)
         self._preparation = Preparation(loaded, self._renderer, self._watch, self._context_length)
         self._loaded = loaded
+        make_caches = CacheMaker(loaded.model, self._options.kv_bits).make
+        self._reader = Reader(loaded.model, make_caches, self._prefixes, self._pace)
+        self._decoder = Decoder(
+            loaded.model,
+            loaded.vocabulary,
+            merges=self._options.parallel > 1 and can_merge(loaded.model, make_caches),
+            on_device=mx.default_device() != mx.cpu,
+        )
+        mx.clear_cache()
         self._meter.loaded(loaded.weights_bytes)
 
-    def submit(self, request_id: RequestId, prompt: Prompt) -> None:
+    def submit(self, request_id: RequestId, prompt: Prompt | Passages) -> None:
+        assert isinstance(prompt, Prompt), "a text engine is given prompts only"
         limits = SequenceLimits(self._context_length, self._options.num_batch, self._model.end_tokens)
-        self._waiting.append((request_id, Sequence(self._model.model, self._preparing.decode, prompt, limits)))
+        self._waiting.add(prompt.client, Sequence(request_id, self._preparing.decode, prompt, limits))
 
-    def step(self) -> list[tuple[RequestId, Frame]]:
-        if not self._active:
+    def step(self) -> Told:
+        if not self._active_count:
             self._meter.begin()
-        while self._waiting and len(self._active) < self._options.parallel:
-            self._active.append(self._waiting.popleft())
-        if not self._active:
-            return []
-        request_id, sequence = self._active.popleft()
-        before, had_read_prompt = sequence.generated, sequence.has_read_prompt
-        try:
-            frames = sequence.step()
-        except BaseException as error:  # a native panic is no Exception, and others must go on
-            logger.error("request %d failed", request_id, exc_info=error)
-            frames, finished = [as_failed(error)], True
-        else:
-            finished = sequence.is_finished
-        if sequence.has_read_prompt and not had_read_prompt:
-            self._meter.prompt_read()
-        self._meter.stepped([sequence.length, *(other.length for _, other in self._active)])
-        self._tokens_generated += sequence.generated - before
-        if finished:
+        told = self._admit()
+        began, is_decoding = time.monotonic(), len(self._decoding) > 0
+        read, reading_seconds = self._read_prompts()
+        told += read
+        at_work = [*self._prefilling, *self._decoding.sequences]
+        if len(self._decoding):
+            told += self._decode()
+        if is_decoding:
+            self._pace.has_stepped(time.monotonic() - began - reading_seconds)
+        self._meter.stepped([sequence.length for sequence in at_work])
+        self._meter.prefixes_kept(self._prefixes.size_bytes)
+        self._steps += 1
+        if not self.has_work or self._steps % _CLEAR_EVERY_STEPS == 0:
             mx.clear_cache()
-        else:
-            self._active.append((request_id, sequence))
-        return [(request_id, frame) for frame in frames]
+        return told
+
+    def _admit(self) -> Told:
+        told: Told = []
+        while self._waiting and self._active_count < self._options.parallel:
+            sequence = self._waiting.take()
+            told += self._alone(sequence, lambda: self._begin(sequence))  # noqa: B023 -- called before the next one
+        return told
+
+    def _begin(self, sequence: Sequence) -> list[Frame]:
+        self._reading.begin(sequence)
+        self._prefilling.add(sequence.prompt.client, sequence)
+        return []
+
+    def _read_prompts(self) -> tuple[Told, float]:
+        """Read one chunk; beside answers, as much as the pace allows between two of their tokens. Frames, and the
+        seconds that it took."""
+        if not self._prefilling:
+            return [], 0.0
+        if not len(self._decoding):
+            return self._read_chunk(self._options.num_batch), 0.0
+        self._decoding.wait()
+        began = time.monotonic()
+        budget_seconds = self._pace.budget_seconds
+        most_tokens = self._pace.chunk(budget_seconds)
+        told: Told = []
+        while self._prefilling and most_tokens > 0:
+            told += self._read_chunk(most_tokens)
+            left_seconds = budget_seconds - (time.monotonic() - began)
+            most_tokens = self._pace.chunk(left_seconds, is_first=False)
+        return told, time.monotonic() - began
+
+    def _read_chunk(self, most_tokens: int) -> Told:
+        sequence = self._prefilling.first()
+        self._prefilling.pass_on()
+        return self._alone(sequence, lambda: self._read(sequence, most_tokens))
+
+    def _read(self, sequence: Sequence, most_tokens: int) -> list[Frame]:
+        frames = self._reading.read(sequence, most_tokens)
+        if sequence.next_chunk(1):
+            return frames
+        logits, last = self._reading.finish(sequence)
+        sequence.decodes()
+        self._prefilling.remove(sequence)
+        self._meter.prompt_read()
+        self._decoding.join(sequence, logits)
+        return [*frames, *last]
+
+    def _decode(self) -> Told:
+        try:
+            produced = self._decoding.step()
+        except BaseException as error:  # noqa: BLE001 -- a native panic is no Exception, and those who wait must go on
+            return self._fail_batch(error)
+        told: Told = []
+        for each in produced:
+            told += self._alone(each.sequence, lambda: self._deliver(each))  # noqa: B023 -- called at once
+        return told
+
+    def _deliver(self, produced: Produced) -> list[Frame]:
+        sequence, caches = produced.sequence, produced.caches
+        if produced.token < 0:
+            raise RunnerError("The model found no token that could follow: change the request, or create it again.")
+        before = sequence.generated
+        frames = sequence.add(produced.token, produced.likelihoods)
+        self._tokens_generated += sequence.generated - before
+        if sequence.is_finished:
+            self._keep(sequence, self._decoding.remove(sequence) if caches is None else caches)
+        return frames
+
+    def _keep(self, sequence: Sequence, caches: Caches) -> None:
+        """Keep what was read for others; the request itself is over, and no failure here is its own."""
+        try:
+            self._reading.keep(sequence, caches)
+        except BaseException as error:
+            logger.error("nothing is kept of request %d", sequence.request_id, exc_info=error)
+
+    def _alone(self, sequence: Sequence, work: Callable[[], list[Frame]]) -> Told:
+        """Do something for one sequence; if that fails, it fails alone."""
+        try:
+            frames = work()
+        except BaseException as error:  # a native panic is no Exception, and others must go on
+            logger.error("request %d failed", sequence.request_id, exc_info=error)
+            self._forget(sequence)
+            frames = [as_failed(error)]
+        return [(sequence.request_id, frame) for frame in frames]
+
+    def _fail_batch(self, error: BaseException) -> Told:
+        """What a batch holds after an error in the middle of a step is nobody's: all in it fail."""
+        logger.error("a batch failed", exc_info=error)
+        failed = as_failed(error)
+        told: Told = [(sequence.request_id, failed) for sequence in self._decoding.sequences]
+        self._decoding.clear()
+        mx.clear_cache()
+        return told
 
     def cancel(self, request_id: RequestId) -> None:
-        before = len(self._active)
-        self._waiting = deque(entry for entry in self._waiting if entry[0] != request_id)
-        self._active = deque(entry for entry in self._active if entry[0] != request_id)
-        if len(self._active) < before:
-            mx.clear_cache()
+        everyone = (*self._waiting, *self._prefilling, *self._decoding.sequences)
+        for sequence in everyone:
+            if sequence.request_id == request_id:
+                caches = self._forget(sequence)
+                if sequence.length:
+                    self._keep(sequence, caches)
+                mx.clear_cache()
+                return
+
+    def _forget(self, sequence: Sequence) -> Caches:
+        """Have nothing more to do with a sequence, wherever it is; its caches."""
+        for queue in (self._waiting, self._prefilling):
+            if sequence in queue:
+                queue.remove(sequence)
+                return sequence.caches
+        if any(each is sequence for each in self._decoding.sequences):
+            return self._decoding.remove(sequence)
+        return []
 
     def memory(self) -> MemoryTerms:
         return self._meter.read()
 
     def shrink(self, keep_bytes: int) -> int:
-        """There are only the allocator's spare buffers, which go as a whole."""
-        before_bytes = mx.get_cache_memory()
-        if before_bytes > keep_bytes:
+        """First the allocator's spare buffers go, which only go as a whole, then what is kept of earlier prompts."""
+        before_bytes = mx.get_cache_memory() + mx.get_active_memory()
+        if mx.get_cache_memory() + self._prefixes.size_bytes > keep_bytes:
             mx.clear_cache()
-        return int(before_bytes - mx.get_cache_memory())
+        if self._prefixes.size_bytes > keep_bytes:
+            self._prefixes.shrink(keep_bytes)
+            mx.clear_cache()
+        return int(max(0, before_bytes - mx.get_cache_memory() - mx.get_active_memory()))
 
     # ---- on the thread that prepares requests: no MLX here ----
 

@@ -30,6 +30,8 @@ class Meter:
         self._longest_tokens = 0
         self._most_sequences = 0
         self._most_tokens = 0
+        self._prefix_bytes = 0
+        self._prefix_peak_bytes = 0
 
     def loaded(self, weights_bytes: int) -> None:
         """The model is there."""
@@ -54,6 +56,11 @@ class Meter:
         self._most_sequences = max(self._most_sequences, len(lengths))
         self._most_tokens = max(self._most_tokens, sum(lengths))
 
+    def prefixes_kept(self, size_bytes: int) -> None:
+        """So much is kept of earlier prompts now."""
+        self._prefix_bytes = size_bytes
+        self._prefix_peak_bytes = max(self._prefix_peak_bytes, size_bytes)
+
     def read(self) -> MemoryTerms:
         """The figures now."""
         private, private_peak = private_bytes()
@@ -73,6 +80,8 @@ class Meter:
             longest_tokens=self._longest_tokens,
             most_sequences=self._most_sequences,
             most_tokens=self._most_tokens,
+            prefix_bytes=self._prefix_bytes,
+            prefix_peak_bytes=self._prefix_peak_bytes,
             is_on_accelerator=_is_on_accelerator(),
         )
 

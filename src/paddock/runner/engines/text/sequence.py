@@ -1,28 +1,19 @@
-"""One running generation: reads its prompt chunk by chunk, then decodes one token per step. It knows no queue.
-
-Decoding runs one step ahead of the host: the graph of the next token is handed to MLX before this one is read.
-"""
+"""One running generation: what it has read, said and may still say. It computes nothing and knows no other sequence."""
 
 from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import mlx.core as mx
-import mlx.nn as nn
-from mlx_lm.models.cache import make_prompt_cache
-
-from paddock.protocol import Done, Frame, PromptProgress
-from paddock.runner.engines.base import Prompt
-from paddock.runner.engines.text.answer import Answer
-from paddock.runner.engines.text.detokenizer import Decode
-from paddock.runner.engines.text.sampling import Sampler
-
-CLEAR_EVERY_TOKENS = 256
-"""How often MLX's allocator gives its spare buffers back, as mlx-lm's own loop does."""
+from paddock.protocol import Done, Frame, Likelihood, PromptProgress, TokenLogprobs
+from paddock.runner.engines.base import Prompt, RequestId
+from paddock.runner.engines.text.answer.answer import Answer
+from paddock.runner.engines.text.answer.detokenizer import Decode
+from paddock.runner.engines.text.sampling.options import Bits, Chooser, Likelihoods
 
 
 class SequenceState(enum.Enum):
@@ -52,23 +43,33 @@ class SequenceLimits:
 
 
 class Sequence:
-    """The generation of one request. Made anywhere; `step` only on the thread that owns MLX."""
+    """The generation of one request."""
 
-    def __init__(self, model: nn.Module, decode: Decode, prompt: Prompt, limits: SequenceLimits) -> None:
-        self._model = model
-        self._prompt = prompt
+    def __init__(self, request_id: RequestId, decode: Decode, prompt: Prompt, limits: SequenceLimits) -> None:
+        self.request_id = request_id
+        self.prompt = prompt
+        is_constrained = prompt.constraint is not None
+        self.chooser = Chooser(prompt.sampling, prompt.tokens, limits.context_length, is_constrained=is_constrained)
+        self.caches: list[Any] = []
+        """Layer by layer, what was read so far; a batch's from when it decodes on."""
+        self.mask: Bits | None = None
+        """The tokens that may come next; None for all."""
+        self._decode = decode
         self._limits = limits
         self._state = SequenceState.WAITING
-        self._cache: list[Any] = []
         self._read = 0
-        self._next: mx.array | None = None
-        self._sampler = Sampler(prompt.sampling, prompt.tokens, limits.context_length)
+        self._cached = 0
+        self._pauses: deque[int] = deque()
         self._answer = Answer(decode, prompt)
-        self._generated: list[int] = []
+        self._taken: list[int] = []
+        self._fed = 0
+        self._generated = 0
         room = limits.context_length - len(prompt.tokens)
         self._budget = min(prompt.sampling.num_predict, room) if prompt.sampling.num_predict > 0 else room
         self._started_ns = 0
         self._decoding_ns = 0
+
+    # ---- what there is ----
 
     @property
     def is_finished(self) -> bool:
@@ -78,86 +79,131 @@ class Sequence:
     @property
     def generated(self) -> int:
         """Tokens generated so far."""
-        return len(self._generated)
-
-    @property
-    def has_read_prompt(self) -> bool:
-        """Whether it decodes, or has."""
-        return self._state in (SequenceState.DECODING, SequenceState.FINISHED)
+        return self._generated
 
     @property
     def length(self) -> int:
         """Tokens that it has: those of the prompt that were read, and those that were generated."""
-        return self._read + len(self._generated)
+        return self._read + self._generated
 
-    def step(self) -> list[Frame]:
-        """Read one chunk of the prompt or decode one token; the frames that this made."""
-        if self._state is SequenceState.WAITING:
-            self._started_ns = time.monotonic_ns()
-            self._cache = make_prompt_cache(self._model)
-            self._enter(SequenceState.PREFILLING)
-        if self._state is SequenceState.PREFILLING:
-            return list(self._prefill())
-        return list(self._decode())
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The tokens that its caches hold."""
+        return (*self.prompt.tokens[: self._read], *self._taken[: self._fed])
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether not every token may come at every place."""
+        return self.prompt.constraint is not None
+
+    # ---- reading the prompt ----
+
+    def begin(self, caches: list[Any], read: int, pauses: Iterable[int]) -> None:
+        """Start to read, with caches that hold so many tokens already, pausing where so many have been read."""
+        self._started_ns = time.monotonic_ns()
+        self.caches, self._read, self._cached, self._pauses = caches, read, read, deque(pauses)
+        self._enter(SequenceState.PREFILLING)
+
+    def next_chunk(self, most_tokens: int) -> tuple[int, ...]:
+        """What of the prompt to read next: up to the next pause, and never the last token, which makes the logits."""
+        total = len(self.prompt.tokens)
+        pause = next((pause for pause in self._pauses if pause > self._read), total - 1)
+        return self.prompt.tokens[self._read : min(self._read + most_tokens, pause, total - 1)]
+
+    def has_read(self, tokens: int) -> list[Frame]:
+        """So many more tokens of the prompt are in the caches; long prompts tell, but not while one token is left."""
+        self._read += tokens
+        total = len(self.prompt.tokens)
+        is_told = total - 1 > self._limits.num_batch and self._read != total - 1
+        return [PromptProgress(done=self._read, total=total)] if is_told else []
+
+    @property
+    def is_at_pause(self) -> bool:
+        """Whether reading was to pause here."""
+        return self._read in self._pauses
+
+    @property
+    def has_pauses(self) -> bool:
+        """Whether reading pauses anywhere."""
+        return bool(self._pauses)
+
+    def decodes(self) -> None:
+        """The prompt was read, and the first token can be chosen."""
+        self._enter(SequenceState.DECODING)
+        self._constrain()
+
+    # ---- making the answer ----
+
+    def goes_on_after(self, token: int | None) -> bool:
+        """Whether more tokens are needed after the next one; None if it is not known yet which one that is."""
+        return token not in self._limits.end_tokens and self._generated + 1 < self._budget
+
+    def was_fed(self) -> None:
+        """The token after those that its caches held was fed to the model: they hold it as well."""
+        self._fed += 1
+
+    def add(self, token: int, likelihoods: Likelihoods | None) -> list[Frame]:
+        """The next token was chosen; the frames that this makes, Done among them if it was the last."""
+        self._taken.append(token)
+        if not self._decoding_ns:
+            self._decoding_ns = time.monotonic_ns()
+        if token in self._limits.end_tokens:
+            return self._finish("stop")
+        goes_on = self.goes_on_after(token)
+        self._generated += 1
+        self.chooser.window.add(token)
+        was_constrained = self.is_constrained and self._answer.is_constrained
+        frames = self._answer.add(token, self._named(token, likelihoods) if likelihoods else None)
+        if was_constrained and self.prompt.constraint is not None:
+            self.prompt.constraint.accept(token)
+        if self._answer.is_stopped or (was_constrained and self._is_complete):
+            return [*frames, *self._finish("stop")]
+        if not goes_on:
+            return [*frames, *self._finish("length")]
+        self._constrain()
+        return frames
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.prompt.constraint is not None and self.prompt.constraint.is_finished
+
+    def _constrain(self) -> None:
+        if self.prompt.constraint is not None:
+            remaining = self._budget - self._generated
+            self.mask = self.prompt.constraint.allowed(remaining) if self._answer.is_constrained else None
+
+    def _named(self, token: int, likelihoods: Likelihoods) -> TokenLogprobs:
+        name = self._name(token)
+        top = tuple(
+            Likelihood(token=each_name, logprob=logprob, bytes=tuple(each_name_bytes))
+            for each, logprob in likelihoods.top
+            for each_name, each_name_bytes in [self._name(each)]
+        )
+        return TokenLogprobs(token=name[0], logprob=likelihoods.logprob, bytes=tuple(name[1]), top=top)
+
+    def _name(self, token: int) -> tuple[str, bytes]:
+        """A token alone, as text and as bytes, which may be a part of a character."""
+        spelling = self.prompt.style.spelling
+        spelled = spelling.bytes_of(token) if spelling else self._decode([token]).encode()
+        return spelled.decode(errors="replace"), spelled
 
     def _enter(self, state: SequenceState) -> None:
         assert state in _NEXT_STATES[self._state], f"{self._state} -> {state}"
         self._state = state
 
-    def _prefill(self) -> Iterator[Frame]:
-        total = len(self._prompt.tokens)
-        # The last token is left for the first decoding step, so logits are only ever made for one position.
-        chunk = self._prompt.tokens[self._read : min(self._read + self._limits.num_batch, total - 1)]
-        if chunk:
-            self._model(mx.array([chunk]), cache=self._cache)
-            mx.eval([layer.state for layer in self._cache])
-            mx.clear_cache()
-            self._read += len(chunk)
-        if self._read == total - 1:
-            self._next = self._dispatch(mx.array(self._prompt.tokens[-1:]))
-            self._read = total
-            mx.eval(self._next)
-            self._decoding_ns = time.monotonic_ns()
-            self._enter(SequenceState.DECODING)
-        if total - 1 > self._limits.num_batch:
-            yield PromptProgress(done=self._read, total=total)
-
-    def _dispatch(self, token: mx.array) -> mx.array:
-        """Hand MLX the graph of the token that follows `token`, shape (1,); returns that token, not yet computed."""
-        logits = self._model(token[None], cache=self._cache)[0, -1, :]
-        following = self._sampler.choose(logits)
-        mx.async_eval(following)
-        return following
-
-    def _decode(self) -> Iterator[Frame]:
-        current = self._next
-        assert current is not None
-        self._next = self._dispatch(current) if len(self._generated) + 1 < self._budget else None
-        token: Any = current.item()
-        if token in self._limits.end_tokens:
-            yield from self._finish("stop")
-            return
-        self._generated.append(token)
-        if len(self._generated) % CLEAR_EVERY_TOKENS == 0:
-            mx.clear_cache()
-        yield from self._answer.add(token)
-        if self._answer.is_stopped:
-            yield from self._finish("stop")
-        elif self._next is None:
-            yield from self._finish("length")
-
-    def _finish(self, reason: Literal["stop", "length"]) -> Iterator[Frame]:
-        yield from self._answer.finish()
+    def _finish(self, reason: Literal["stop", "length"]) -> list[Frame]:
+        frames = self._answer.finish()
         if self._answer.is_stopped:
             reason = "stop"
-        ended_ns = time.monotonic_ns()
-        self._cache, self._next = [], None
         self._enter(SequenceState.FINISHED)
-        yield Done(
+        answer = self._taken[: self._generated]
+        done = Done(
             reason=reason,
-            prompt_eval_count=len(self._prompt.tokens),
+            prompt_eval_count=len(self.prompt.tokens),
             prompt_eval_duration_ns=self._decoding_ns - self._started_ns,
-            eval_count=len(self._generated),
-            eval_duration_ns=ended_ns - self._decoding_ns,
-            context=(*self._prompt.tokens, *self._generated) if self._prompt.return_context else None,
+            eval_count=self._generated,
+            eval_duration_ns=time.monotonic_ns() - self._decoding_ns,
+            context=(*self.prompt.tokens, *answer) if self.prompt.return_context else None,
+            cached_tokens=self._cached,
         )
+        return [*frames, done]

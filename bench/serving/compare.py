@@ -1,0 +1,235 @@
+"""Servers side by side: the same model, the same machine, the same prompts, one server at a time, several passes.
+
+    python bench/serving/compare.py [--passes 3] [--tokens 128] [--quick] [--png FILE] [--only NAME ...]
+
+Each pass starts every server anew, measures it and stops it; figures are medians of passes, ratios are medians of the
+ratios within a pass, so that they hold when the machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from checkpoint import prompt_of, write_checkpoint
+from load import Place, measure_first, measure_gaps, measure_rate
+from peers import PEERS, Peer, paddock_serving
+from picture import draw
+from rich.console import Console
+from rich.table import Table
+
+CONCURRENCY = (1, 4, 16)
+PROMPT_TOKENS, SHARED_TOKENS, LONG_TOKENS = 64, 2_000, 16_000
+ENGINE, PADDOCK = "engine alone", "Paddock"
+STOCK, SAME = "stock", "same BLAS"
+
+log = Console(stderr=True)
+
+
+@dataclass
+class Figures:
+    """What one pass saw of one server."""
+
+    rates: dict[int, float] = field(default_factory=dict)
+    """Tokens per second by concurrency."""
+    cold_s: float | None = None
+    shared_s: float | None = None
+    alone_s: tuple[float, float] | None = None
+    """Token gaps without company: median and 99th percentile."""
+    beside_s: tuple[float, float] | None = None
+    """And while a long prompt is being read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and how much of it."""
+
+    folder: Path
+    tokens: int
+    with_latency: bool
+
+
+def engine_figures(plan: Plan) -> Figures:
+    """The engine's own rates."""
+    figures = Figures()
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("engine.py")), str(plan.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for count in (1, *CONCURRENCY):  # the first one warms up
+            process.stdin.write(json.dumps({"prompts": prompts(count), "tokens": plan.tokens}) + "\n")
+            process.stdin.flush()
+            figures.rates[count] = json.loads(process.stdout.readline())
+        process.stdin.close()
+    return figures
+
+
+async def server_figures(place: Place, plan: Plan) -> Figures:
+    """One server's figures."""
+    figures = Figures()
+    await measure_rate(place, prompts(1), 16)
+    for count in CONCURRENCY:
+        figures.rates[count] = await measure_rate(place, prompts(count), plan.tokens)
+    if plan.with_latency:
+        shared = prompt_of(SHARED_TOKENS // 2, seed=7)
+        figures.cold_s, *again = await measure_first(place, [f"{shared} {tail}" for tail in prompts(3)])
+        figures.shared_s = statistics.median(again)
+        long = prompt_of(LONG_TOKENS // 2, seed=8)
+        alone, beside = await measure_gaps(place, prompts(1)[0], 4 * plan.tokens, long)
+        figures.alone_s, figures.beside_s = spread(alone), spread(beside)
+    return figures
+
+
+def prompts(count: int) -> list[str]:
+    """So many different short prompts."""
+    return [prompt_of(PROMPT_TOKENS // 2, seed=100 + index) for index in range(count)]
+
+
+def spread(gaps: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile."""
+    ordered = sorted(gaps)
+    return statistics.median(ordered), ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+
+
+def servers(folder: Path, only: list[str]) -> Iterator[tuple[str, AbstractContextManager[Place], bool]]:
+    """Name, how to start it, and whether its latency is worth waiting for."""
+    yield PADDOCK, paddock_serving(folder), True
+    for peer in chosen(only):
+        yield f"{peer.name}, {SAME}", peer.serving(folder, same_blas=True), True
+        yield f"{peer.name}, {STOCK}", peer.serving(folder, same_blas=False), False
+
+
+def chosen(only: list[str]) -> list[Peer]:
+    """The peers to compare with."""
+    return [peer for peer in PEERS if not only or peer.name in only]
+
+
+def one_pass(plan: Plan, only: list[str]) -> dict[str, Figures]:
+    """Every server once."""
+    found = {ENGINE: engine_figures(plan)}
+    for name, starting, is_quick in servers(plan.folder, only):
+        log.print(f"measuring {name} …")
+        try:
+            with starting as place:
+                found[name] = asyncio.run(
+                    server_figures(place, Plan(plan.folder, plan.tokens, plan.with_latency and is_quick))
+                )
+        except RuntimeError as error:
+            log.print(f"{name} is left out: {error}")
+    return found
+
+
+def main() -> int:
+    """Print the table, draw it, and judge it: exit status 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--quick", action="store_true", help="rates only")
+    parser.add_argument("--png", type=Path)
+    parser.add_argument("--only", nargs="*", default=[], help="peers by name; none of them: all")
+    arguments = parser.parse_args()
+    for peer in chosen(arguments.only):
+        peer.install()
+    with tempfile.TemporaryDirectory() as place:
+        plan = Plan(write_checkpoint(Path(place) / "model"), arguments.tokens, not arguments.quick)
+        passes = [one_pass(plan, arguments.only) for _ in range(arguments.passes)]
+    names = [name for name in passes[0] if all(name in each for each in passes)]
+    print_rates(passes, names)
+    if plan.with_latency:
+        print_latencies(passes, names)
+    if arguments.png:
+        draw({name: [median_rate(passes, name, count) for count in CONCURRENCY] for name in names}, arguments.png)
+    return judge(passes, names)
+
+
+def median_rate(passes: list[dict[str, Figures]], name: str, count: int) -> float:
+    """Tokens per second."""
+    return statistics.median(each[name].rates[count] for each in passes)
+
+
+def ratio(passes: list[dict[str, Figures]], one: str, other: str, count: int) -> float:
+    """How many times faster `one` is, within a pass."""
+    return statistics.median(each[one].rates[count] / each[other].rates[count] for each in passes)
+
+
+def print_rates(passes: list[dict[str, Figures]], names: list[str]) -> None:
+    """Tokens per second, and Paddock's as a multiple."""
+    table = Table(
+        title=f"Tokens per second by streams at once, and Paddock's multiple (median of {len(passes)} passes)"
+    )
+    table.add_column("")
+    for count in CONCURRENCY:
+        table.add_column(f"{count}", justify="right")
+        table.add_column("x", justify="right", style="dim")
+    for name in names:
+        cells = [
+            text
+            for count in CONCURRENCY
+            for text in (f"{median_rate(passes, name, count):.0f}", f"{ratio(passes, PADDOCK, name, count):.2f}")
+        ]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def print_latencies(passes: list[dict[str, Figures]], names: list[str]) -> None:
+    """First tokens and token gaps."""
+    table = Table(title="First token and token gaps, milliseconds")
+    table.add_column("")
+    for heading in (f"first, {SHARED_TOKENS} cold", "first, shared", "gap p50 / p99", "gap beside 16k p50 / p99"):
+        table.add_column(heading, justify="right")
+    for name in names:
+        runs = [each[name] for each in passes if each[name].cold_s is not None]
+        if not runs:
+            continue
+        cold = statistics.median(run.cold_s or 0.0 for run in runs)
+        shared = statistics.median(run.shared_s or 0.0 for run in runs)
+        gaps = pair(runs[-1].alone_s, runs[-1].beside_s)
+        table.add_row(name, f"{1000 * cold:.0f}", f"{1000 * shared:.0f}", *gaps)
+    Console().print(table)
+
+
+def pair(*spreads: tuple[float, float] | None) -> list[str]:
+    """Gaps as text."""
+    return ["" if each is None else f"{1000 * each[0]:.1f} / {1000 * each[1]:.1f}" for each in spreads]
+
+
+def judge(passes: list[dict[str, Figures]], names: list[str]) -> int:
+    """Say of each bar whether it is met."""
+    same = [name for name in names if name.endswith(SAME)]
+    stock = [name for name in names if name.endswith(STOCK)]
+    bars = [
+        ("through HTTP against the engine, 1 stream", ratio(passes, PADDOCK, ENGINE, 1), 0.95),
+        ("through HTTP against the engine, 16 streams", ratio(passes, PADDOCK, ENGINE, 16), 0.90),
+        ("16 streams against 1", statistics.median(p[PADDOCK].rates[16] / p[PADDOCK].rates[1] for p in passes), 3.5),
+    ]
+    for count, others, least in ((1, same, 1.15), (16, same, 1.5), (16, stock, 5.0)):
+        if others:
+            worst = min(ratio(passes, PADDOCK, name, count) for name in others)
+            kind = SAME if others is same else "as its users get it"
+            bars.append((f"against the best other, {kind}, streams: {count}", worst, least))
+    timed = [each[PADDOCK] for each in passes if each[PADDOCK].cold_s]
+    if timed:
+        bars.append(("first token cold against shared", statistics.median(f.cold_s / f.shared_s for f in timed), 5.0))
+    for label, value, least in bars:
+        print(f"{label}: {value:.2f}, at least {least:.2f} wanted: {'pass' if value >= least else 'FAIL'}")
+    return 0 if all(value >= least for _, value, least in bars) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From tokens to what the client sees: text, thinking and calls."""

@@ -1,0 +1,1 @@
+"""Answers that obey a schema or are calls."""

@@ -1,0 +1,248 @@
+"""Answers that have to obey a JSON schema, or to be calls of tools: which tokens may follow, one after the other.
+
+Of an answer that ends with "stop" it is guaranteed that it is whole: valid JSON of the schema, or whole calls. Numbers
+have no exponent and no more than about 24 characters (unless the schema has no shorter ones), and whitespace is one
+blank, or one line break with its indentation, between two parts. So nothing can go on for ever but strings, lists and
+objects. These are closed when the tokens that are left come near to what closing takes: an answer ends whole if it may
+have as many tokens as the shortest one has, and four times as many as the largest part that one token can open.
+With fewer, and where the caller does not say how many are left, it may end with "length", in the middle.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llguidance import LLMatcher, LLParserLimits
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from tokenizers import Tokenizer
+
+from paddock.errors import BadRequest, PaddockError, Unsupported
+from paddock.runner.engines.text.grammar import tool_grammar
+from paddock.runner.engines.text.grammar.json_place import JsonPlace
+from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, leads_to_end, row_of
+from paddock.runner.engines.text.grammar.schema_size import largest_part_bytes
+from paddock.runner.engines.text.grammar.schema_vetting import vet
+from paddock.runner.engines.text.grammar.tool_grammar import CallStyle
+from paddock.runner.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+COMPILE_SECONDS = 2.0
+MAX_KEPT_GRAMMARS = 64
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+"""Of the texts of schemas and grammars that are kept."""
+MAX_NUMBER_CHARACTERS = 24
+MAX_SHORTEST_TOKENS = 4096
+"""In single bytes. A schema is refused if its shortest answer is longer, since the end could not be found in time."""
+MIN_MARGIN_TOKENS = 16
+_BYTES_PER_TOKEN = 2
+"""Fewer than any tokenizer has in the names and punctuation that a schema prescribes."""
+
+_WHITESPACE = r" |\n {0,16}"
+JSON_OPTIONS: Any = {"whitespace_pattern": _WHITESPACE, "lenient": False, "coerce_one_of": False}
+_LIMITS = LLParserLimits(
+    initial_lexer_fuel=500_000,
+    step_lexer_fuel=200_000,
+    max_lexer_states=20_000,
+    max_grammar_size=60_000,
+    verbose_errors=False,
+)
+_TOO_SLOW = "Compiling the JSON schema of a request took far too long."
+_TOO_COMPLEX = "The JSON schema is too complex to be enforced: make it simpler."
+
+
+@dataclass(frozen=True)
+class _Grammar:
+    """A grammar that was compiled once and found sound."""
+
+    text: str
+    shortest_tokens: int
+    margin_tokens: int
+    """How much longer one token can make the shortest end of an answer."""
+
+
+class Constraint:
+    """What one answer may still say. Made anywhere, then used by one thread."""
+
+    def __init__(self, grammar: _Grammar, lexicon: Lexicon) -> None:
+        self._grammar = grammar
+        self._lexicon = lexicon
+        self._matcher = _matcher(grammar.text, lexicon)
+        self._place = JsonPlace()
+        self._budget: int | None = None
+        self._check_at = 0
+        self._end: list[int] | None = None
+        self._closing: deque[int] | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether only an end token could follow."""
+        if self._closing is not None:
+            return not self._closing
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self, remaining: int | None = None) -> Row | None:
+        """A row of ceil(vocabulary / 32) words, the bits of the tokens that may follow set; None allows all.
+
+        `remaining` is how many tokens the answer may still have, the next one included; it may start at any number and
+        goes down with every token. BadRequest if the grammar turns out to be too complex.
+        """
+        if remaining is not None and self._closing is None:
+            self._mind(remaining)
+        if self._closing is not None:
+            return row_of(self._closing_tokens(), self._lexicon.words) if self._closing else self._lexicon.end_row
+        row = self._lexicon.fill(self._matcher)
+        self._check()
+        if not row.any():
+            raise BadRequest("This model has no tokens for what the JSON schema demands: leave out rare characters.")
+        return self._lexicon.without_long_numbers(row, self._place, MAX_NUMBER_CHARACTERS)
+
+    def accept(self, token: int) -> None:
+        """Take the token that was chosen, one of the allowed ones. BadRequest as above."""
+        if self.is_finished:
+            return
+        if self._closing is not None and self._closing.popleft() != token:
+            raise AssertionError("a token that was not allowed")
+        self._matcher.consume_token(token)
+        self._check()
+        self._place.feed(self._lexicon.bytes_of(token))
+
+    def _closing_tokens(self) -> list[int]:
+        assert self._closing
+        return [self._closing[0]]
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            logger.warning("a grammar failed: %s", self._matcher.get_error())
+            raise BadRequest(_TOO_COMPLEX)
+
+    def _mind(self, remaining: int) -> None:
+        """Begin to close when it is time. In between, look again only when it could be.
+
+        One token lengthens the shortest end by no more than the margin, so if `spare` tokens are left beyond that end
+        and the margin, the next look is due after a share of them.
+        """
+        if self._budget is None:
+            self._budget = remaining
+            self._look_again(remaining, self._grammar.shortest_tokens)
+        if remaining > self._check_at:
+            return
+        # Within a string the end stays what it was.
+        if self._end is None or not leads_to_end(self._matcher, self._end):
+            self._end = self._lexicon.shortest_end(self._matcher, self._place, MAX_SHORTEST_TOKENS)
+        if self._end is None:
+            self._check_at = remaining // 2
+        elif not self._look_again(remaining, len(self._end)):
+            self._closing = deque(self._end)
+
+    def _look_again(self, remaining: int, shortest_tokens: int) -> bool:
+        """Say when to look again; False if now is the time to close."""
+        assert self._budget is not None
+        margin = min(self._grammar.margin_tokens, self._budget // 4)
+        spare = remaining - shortest_tokens - margin
+        self._check_at = remaining - max(1, spare // (margin + 1)) if spare > 0 else remaining
+        return spare > 0
+
+
+class Constraints:
+    """Compiles schemas and tools for one tokenizer, and keeps the latest that were sound. One thread at a time."""
+
+    def __init__(self, tokenizer: TokenizerWrapper, vocabulary: int, end_tokens: frozenset[int], watch: Watch) -> None:
+        self._lexicon = _lexicon(tokenizer, vocabulary, end_tokens)
+        self._watch = watch
+        self._kept: OrderedDict[str, _Grammar] = OrderedDict()
+
+    def compile(self, schema_text: str) -> Constraint:
+        """The constraint to answers of a JSON schema. BadRequest in a sentence for one that cannot be enforced."""
+        grammar = self._kept.pop(schema_text, None)
+        if grammar is None:
+            schema = vet(schema_text)
+            text = LLMatcher.grammar_from_json_schema(json.dumps(schema, ensure_ascii=False), overrides=JSON_OPTIONS)
+            grammar = self._approved(text, [schema])
+        self._keep(schema_text, grammar)
+        return Constraint(grammar, self._known)
+
+    def for_tools(
+        self, tools: Sequence[Mapping[str, Any]], choice: str, name: str, style: CallStyle
+    ) -> Constraint | None:
+        """The constraint to calls of tools whose arguments obey the tools' own schemas; None where nothing is forced.
+
+        "required" demands at least one call, of the tool `name` if there is one; anything else leaves the answer free.
+        BadRequest for a tool that does not exist, and as for `compile`.
+        """
+        if choice != "required":
+            return None
+        callable_tools = tool_grammar.chosen(tools, name)
+        text = tool_grammar.lark(callable_tools, style, self._known.special_tokens, JSON_OPTIONS)
+        schemas = [tool.parameters for tool in callable_tools]
+        grammar = self._kept.pop(text, None) or self._approved(text, schemas)
+        self._keep(text, grammar)
+        return Constraint(grammar, self._known)
+
+    @property
+    def _known(self) -> Lexicon:
+        if self._lexicon is None:
+            raise Unsupported("This model's tokenizer is of a kind whose answers cannot be constrained to a schema.")
+        return self._lexicon
+
+    def _keep(self, key: str, grammar: _Grammar) -> None:
+        self._kept[key] = grammar
+        while len(self._kept) > MAX_KEPT_GRAMMARS or self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept.popitem(last=False)
+
+    @property
+    def _kept_bytes(self) -> int:
+        return sum(len(key) + len(grammar.text) for key, grammar in self._kept.items())
+
+    def _approved(self, text: str, schemas: Sequence[Mapping[str, Any]]) -> _Grammar:
+        """The grammar, once it has been compiled and its shortest answer found."""
+        largest_bytes = max(map(largest_part_bytes, schemas), default=0)
+        with self._watch.allow(COMPILE_SECONDS, _TOO_SLOW):
+            matcher = _matcher(text, self._known)
+            if not matcher.is_error():
+                self._known.fill(matcher)
+            if matcher.is_error():
+                raise _refusal(matcher.get_error())
+            shortest = self._known.shortest_end(matcher, JsonPlace(), MAX_SHORTEST_TOKENS)
+        if shortest is None:
+            raise BadRequest("The JSON schema has no answer that is short enough to ever end: check its bounds.")
+        return _Grammar(text, len(shortest), max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN))
+
+
+def _matcher(grammar_text: str, lexicon: Lexicon) -> LLMatcher:
+    """A matcher of its own for each answer: copies of one would share the states of a lexer, and their limit."""
+    return LLMatcher(lexicon.native, grammar_text, log_level=0, limits=_LIMITS)
+
+
+_REFUSALS = (
+    ("Unsatisfiable", "No answer can satisfy the JSON schema: check its bounds and combinations."),
+    ("NoExtension", "No answer can satisfy the JSON schema: check its references."),
+    ("circular", "The JSON schema refers to itself without getting anywhere: check its references."),
+    ("look-around", "A pattern of the JSON schema looks ahead or behind, which cannot be enforced: write it without."),
+    ("backreferences", "A pattern of the JSON schema refers back to a group, which cannot be enforced."),
+    ("regex parse error", "A pattern of the JSON schema is not a valid regular expression: check it."),
+    ("oneOf", '"oneOf" can only be enforced where its branches exclude each other by a constant: use "anyOf".'),
+    ("multipleOf", '"multipleOf" in the JSON schema has too many digits to be enforced: round it.'),
+)
+
+
+def _refusal(error: str) -> PaddockError:
+    logger.debug("a grammar was refused: %s", error)
+    return BadRequest(next((sentence for mark, sentence in _REFUSALS if mark in error), _TOO_COMPLEX))
+
+
+def _lexicon(tokenizer: TokenizerWrapper, vocabulary: int, end_tokens: frozenset[int]) -> Lexicon | None:
+    """None for the few that are not of the tokenizers library, or of a kind that llguidance does not know."""
+    backend = getattr(getattr(tokenizer, "_tokenizer", None), "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        return None
+    try:
+        return Lexicon(backend, vocabulary, end_tokens)
+    except (ValueError, RuntimeError) as error:
+        logger.info("answers cannot be constrained: %s", error)
+        return None

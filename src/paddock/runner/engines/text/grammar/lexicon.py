@@ -1,0 +1,183 @@
+"""A tokenizer as constraints need it: llguidance's view, its tokens of one byte, and those that lengthen a number."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, takewhile
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+
+from paddock.runner.engines.text.grammar.json_place import NUMBER_BYTES, JsonPlace
+
+Row = NDArray[np.uint32]
+"""One bit per token, the lowest of the first word for token 0."""
+
+_WORD_BITS = 32
+_EXPONENT = re.compile(rb"[0-9][eE]")
+_BETWEEN_VALUES = b'}]:,"0123456789nft-'
+"""What ends soonest, where several bytes may follow outside of strings."""
+_PLAINEST_FIRST = sorted(range(256), key=lambda byte: (byte > 126, not chr(byte).isalnum(), byte))
+_TRIED_FIRST = 5
+
+
+class Lexicon:
+    """The tokens of one tokenizer. Immutable; any thread may use it."""
+
+    def __init__(self, backend: Any, vocabulary: int, end_tokens: frozenset[int]) -> None:
+        """`backend` is a tokenizer of the tokenizers library, `vocabulary` how many logits the model makes.
+
+        It takes a second or two for the largest vocabularies, without letting other threads of Python run. ValueError
+        if there is no end token among the vocabulary, or llguidance does not know tokenizers of this kind.
+        """
+        known = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        ends = sorted(token for token in end_tokens if 0 <= token < min(vocabulary, known))
+        if not ends:
+            raise ValueError("no end token")
+        self.vocabulary = vocabulary
+        self.words = words_of(vocabulary)
+        # Ids beyond the tokenizer's are no text; ids beyond the model's have no logits, but llguidance wants them all.
+        self.native = LLTokenizer(_described(backend), n_vocab=max(vocabulary, known), eos_token=ends)
+        self._fill_words = words_of(max(vocabulary, known))
+        self._within = row_of(range(min(vocabulary, known)), self._fill_words)
+        self.end_row = row_of(ends, self.words)
+        added = backend.get_added_tokens_decoder().items()
+        self.special_tokens: Mapping[str, int] = {
+            each.content: token for token, each in added if token < vocabulary and self.is_special(token)
+        }
+        spelt = [(token, self.bytes_of(token)) for token in range(min(vocabulary, known)) if not self.is_special(token)]
+        self._by_byte = {text[0]: token for token, text in reversed(spelt) if len(text) == 1}
+        self._single_bytes = np.array([self._by_byte[byte] for byte in _PLAINEST_FIRST if byte in self._by_byte])
+        exponents = row_of((token for token, text in spelt if _EXPONENT.search(text)), self.words)
+        starting = row_of((token for token, text in spelt if text[:1] in (b"e", b"E")), self.words)
+        going_on = row_of((token for token, text in spelt if text and text[0] in NUMBER_BYTES), self.words)
+        self._no_exponent = ~exponents
+        self._no_exponent_in_number = ~(exponents | starting)
+        self._no_more_digits = ~(exponents | going_on)
+
+    def bytes_of(self, token: int) -> bytes:
+        return bytes(self.native.decode_bytes([token]))
+
+    def is_special(self, token: int) -> bool:
+        return bool(self.native.is_special_token(token))
+
+    def fill(self, matcher: LLMatcher) -> Row:
+        """What may follow, in a new row of `words` words."""
+        row = np.zeros(self._fill_words, np.uint32)
+        matcher.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
+        row &= self._within
+        return row[: self.words]
+
+    def without_long_numbers(self, row: Row, place: JsonPlace, most_characters: int) -> Row:
+        """The row without what makes a number too long or gives it an exponent, as far as that leaves anything.
+
+        An exponent of a few digits is a number that most readers turn into infinity.
+        """
+        if place.in_string:
+            return row
+        if not place.number_length:
+            kept = self._no_exponent
+        elif place.number_length < most_characters:
+            kept = self._no_exponent_in_number
+        else:
+            kept = self._no_more_digits
+        narrowed: Row = row & kept
+        return narrowed if narrowed.any() else row
+
+    def shortest_end(self, matcher: LLMatcher, place: JsonPlace, most_tokens: int) -> list[int] | None:
+        """Tokens that bring the matcher to an end soon; None if `most_tokens` single bytes do not.
+
+        A greedy walk, one byte at a time: out of a string and out of objects and lists as soon as it is allowed. Where
+        it has to choose otherwise, it takes the byte that it took least often so far, so that no loop of a grammar
+        holds it. What it finds is then written with fewer, longer tokens.
+        """
+        walker, place, taken = matcher.deep_copy(), place.copy(), Counter[int]()
+        path: list[int] = []
+        while not walker.is_accepting():
+            tokens = self._forced(walker) or self._next(walker, place, taken)
+            if not tokens or len(path) >= most_tokens or not walker.consume_tokens(tokens):
+                return None
+            taken.update(tokens)
+            path += tokens
+            place.feed(b"".join(map(self.bytes_of, tokens)))
+        shorter = self._merged(path)
+        return shorter if leads_to_end(matcher, shorter) else path
+
+    def _forced(self, walker: LLMatcher) -> list[int]:
+        """The bytes that must come next, as far as there are tokens for them."""
+        known = (self._by_byte.get(byte) for byte in walker.compute_ff_bytes())
+        return list(takewhile(lambda token: token is not None, known))  # type: ignore[arg-type]
+
+    def _next(self, walker: LLMatcher, place: JsonPlace, taken: Counter[int]) -> list[int]:
+        preferred = self._soonest(place)
+        for token in preferred[:_TRIED_FIRST]:
+            if walker.validate_tokens([token]):
+                return [token]
+        row = self.fill(walker)
+        allowed = _within(row, preferred) or _within(row, self._single_bytes) or tokens_of(row)
+        fresh = next((token for token in allowed if token not in taken), None)
+        if fresh is not None or not allowed:
+            return [] if fresh is None else [fresh]
+        return [min(allowed, key=taken.__getitem__)]
+
+    def _soonest(self, place: JsonPlace) -> list[int]:
+        """The tokens of what ends soonest."""
+        order = b'"' if place.in_string else _BETWEEN_VALUES
+        return [self._by_byte[byte] for byte in order if byte in self._by_byte]
+
+    def _merged(self, path: list[int]) -> list[int]:
+        return [token for is_special, run in groupby(path, self.is_special) for token in self._run(is_special, run)]
+
+    def _run(self, is_special: bool, run: Iterator[int]) -> list[int]:
+        tokens = list(run)
+        try:
+            text = b"".join(map(self.bytes_of, tokens)).decode()
+        except UnicodeDecodeError:
+            return tokens
+        return tokens if is_special else list(self.native.greedy_tokenize(text))
+
+
+def _described(backend: Any) -> str:
+    """The tokenizer as JSON. llguidance takes a SentencePiece decoder step by step, but not under its short name."""
+    text = str(backend.to_str())
+    if backend.decoder is None or json.loads(backend.decoder.__getstate__()).get("type") != "Metaspace":
+        return text
+    replacement = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
+    steps = [replacement, {"type": "ByteFallback"}, {"type": "Fuse"}]
+    return json.dumps({**json.loads(text), "decoder": {"type": "Sequence", "decoders": steps}})
+
+
+def leads_to_end(matcher: LLMatcher, path: list[int]) -> bool:
+    """Whether these tokens may follow, and bring the matcher to an end."""
+    walker = matcher.deep_copy()
+    return bool(walker.consume_tokens(path) and walker.is_accepting())
+
+
+def words_of(vocabulary: int) -> int:
+    return -(-vocabulary // _WORD_BITS)
+
+
+def row_of(tokens: Any, words: int) -> Row:
+    """The row in which exactly these tokens are set."""
+    ids = np.fromiter(tokens, np.int64)
+    bits = np.zeros(words * _WORD_BITS, np.uint8)
+    bits[ids] = 1
+    return np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32)
+
+
+def tokens_of(row: Row) -> list[int]:
+    """The tokens that are set in a row."""
+    bits = np.unpackbits(row.astype("<u4").view(np.uint8), bitorder="little")
+    return [int(token) for token in np.flatnonzero(bits)]
+
+
+def _within(row: Row, tokens: Sequence[int] | NDArray[np.int64]) -> list[int]:
+    """Those of the tokens that are set in a row, in their order."""
+    ids = np.asarray(tokens, np.int64)
+    is_set = row[ids // _WORD_BITS] >> (ids % _WORD_BITS).astype(np.uint32) & np.uint32(1)
+    return list(ids[is_set != 0].tolist())

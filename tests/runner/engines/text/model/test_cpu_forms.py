@@ -1,0 +1,82 @@
+"""The cheaper forms against MLX's own."""
+
+import itertools
+
+import mlx.core as mx
+import pytest
+
+from paddock.runner.engines.text.model import cpu_forms
+from paddock.runner.engines.text.model.cpu_forms import Attention, Rope
+
+
+def own(operation):
+    """MLX's own, even where an engine in this process has put another in its place."""
+    return getattr(operation, "original", operation)
+
+
+ROPE, ATTENTION = own(mx.fast.rope), own(mx.fast.scaled_dot_product_attention)
+KINDS = list(itertools.product((1, 3), (32, 16), (False, True), (False, True)))
+
+
+@pytest.mark.parametrize(("sequences", "dims", "traditional", "has_freqs"), KINDS)
+def test_rotations_equal_mlxs_own_at_every_position(sequences, dims, traditional, has_freqs):
+    mx.random.seed(1)
+    freqs = mx.random.uniform(1, 100, (dims // 2,)) if has_freqs else None
+    kind = {"traditional": traditional, "base": None if has_freqs else 1e4, "scale": 0.5, "freqs": freqs}
+    rope = Rope(ROPE)
+    for offset in (0, 7, mx.array([3, 900, 77][:sequences]), 7, mx.array([4, 901, 78][:sequences]), 1500):
+        heads = mx.random.normal((sequences, 1, 4, 32)).transpose(0, 2, 1, 3)
+
+        found = rope(heads, dims, offset=offset, **kind)
+
+        assert found.shape == heads.shape
+        assert mx.abs(found - ROPE(heads, dims, offset=offset, **kind)).max().item() < 2e-4
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5, 32), (4, 1, 32)])
+def test_everything_but_single_tokens_goes_mlxs_own_way(shape):
+    calls = []
+    rope = Rope(lambda *arguments, **_more: calls.append(arguments[0].shape))
+
+    rope(mx.zeros(shape), 32, traditional=False, base=1e4, scale=1.0, offset=3)
+    rope(mx.zeros((1, 4, 1, 32), dtype=mx.bfloat16), 32, traditional=False, base=1e4, scale=1.0, offset=3)
+
+    assert calls == [shape, (1, 4, 1, 32)]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("has_mask", [False, True])
+def test_attention_equals_mlxs_own(groups, has_mask):
+    mx.random.seed(2)
+    queries = mx.random.normal((3, 8, 1, 32))
+    keys, values = mx.random.normal((3, groups, 60, 32))[:, :, :50], mx.random.normal((3, groups, 50, 16))
+    mask = (mx.arange(50)[None] >= mx.array([0, 20, 49])[:, None])[:, None, None] if has_mask else None
+
+    found = Attention(ATTENTION)(queries, keys, values, scale=0.2, mask=mask)
+
+    assert mx.abs(found - ATTENTION(queries, keys, values, scale=0.2, mask=mask)).max().item() < 1e-5
+
+
+def test_attention_of_other_kinds_goes_mlxs_own_way():
+    calls = []
+    attention = Attention(lambda *_arguments, **more: calls.append(sorted(more)))
+    one, many = mx.zeros((1, 2, 1, 8)), mx.zeros((1, 2, 4, 8))
+
+    attention(many, many, many, scale=1.0, mask="causal")
+    attention(one, many, many, scale=1.0, mask=mx.zeros((1, 2, 1, 4)))
+    attention(one, many, many, scale=1.0, mask=None, sinks=mx.zeros((2,)))
+
+    assert calls == [["mask", "scale"], ["mask", "scale"], ["mask", "scale", "sinks"]]
+
+
+def test_installing_twice_replaces_what_was_installed(monkeypatch):
+    monkeypatch.setattr(mx.fast, "rope", ROPE)
+    monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", ATTENTION)
+
+    cpu_forms.install()
+    first = mx.fast.rope
+    cpu_forms.install()
+
+    assert mx.fast.rope is not first
+    assert mx.fast.rope.original is ROPE
+    assert mx.fast.scaled_dot_product_attention.original is ATTENTION

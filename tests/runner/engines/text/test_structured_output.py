@@ -1,0 +1,111 @@
+"""Answers that obey a schema, made by the demo model through the engine, several at once, at temperature 1."""
+
+import json
+from collections import defaultdict
+
+import pytest
+
+from paddock.errors import BadRequest
+from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Sampling, Text
+from paddock.runner.engines.base import EngineOptions
+from paddock.runner.engines.text.engine import TextEngine
+from tests.runner.engines.text.schemas import REAL, drawn
+from tests.runner.engines.text.walking import DEMO, check
+
+AT_ONCE = 8
+BUDGET_TOKENS = 160
+QUICK = 60
+ALL = 200
+
+
+@pytest.fixture(scope="module")
+def engine() -> TextEngine:
+    engine = TextEngine(EngineOptions(DEMO, num_ctx=512, parallel=AT_ONCE))
+    engine.load(lambda _progress: None)
+    return engine
+
+
+def run(engine: TextEngine, *requests: CompletionRequest | ChatRequest) -> list[list]:
+    """The frames of each request, all submitted at once."""
+    for request_id, request in enumerate(requests):
+        engine.submit(request_id, engine.prepare(request))
+    frames = defaultdict(list)
+    while engine.has_work:
+        for request_id, frame in engine.step():
+            frames[request_id].append(frame)
+    return [frames[request_id] for request_id in range(len(requests))]
+
+
+def text_of(frames: list) -> str:
+    return "".join(frame.content for frame in frames if isinstance(frame, Text))
+
+
+def schemas(count: int) -> list:
+    return [*REAL.values(), *(drawn(seed) for seed in range(1000, 1000 + count - len(REAL)))]
+
+
+def asked(schema: object, seed: int, **sampling: object) -> ChatRequest:
+    settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": seed, "num_predict": BUDGET_TOKENS}
+    return ChatRequest(
+        messages=(ChatMessage(role="user", content="Tell me about a fox, as JSON."),),
+        answer_schema=json.dumps(schema),
+        sampling=Sampling(**{**settings, **sampling}),
+    )
+
+
+@pytest.mark.parametrize("count", [QUICK, pytest.param(ALL, marks=pytest.mark.slow)])
+def test_every_answer_ends_and_is_valid(engine, count):
+    wanted = schemas(count)
+    for start in range(0, count, AT_ONCE):
+        group = wanted[start : start + AT_ONCE]
+        answers = run(engine, *(asked(schema, start + index) for index, schema in enumerate(group)))
+        for schema, frames in zip(group, answers, strict=True):
+            assert isinstance(frames[-1], Done), frames[-1]
+            assert frames[-1].reason == "stop"
+            check(schema, json.loads(text_of(frames)))
+
+
+def test_free_answers_beside_constrained_ones_stay_what_they_are_alone(engine):
+    free = CompletionRequest(prompt="The fox", sampling=Sampling(temperature=0.0, num_predict=24))
+    [alone] = run(engine, free)
+
+    beside = run(engine, free, *(asked(schema, seed) for seed, schema in enumerate(list(REAL.values())[:3])))
+
+    assert text_of(beside[0]) == text_of(alone)
+
+
+def test_a_completion_obeys_its_schema_too(engine):
+    request = CompletionRequest(
+        prompt="The answer is ", answer_schema='{"enum":["yes","no"]}', sampling=Sampling(seed=1, num_predict=20)
+    )
+
+    [frames] = run(engine, request)
+
+    assert text_of(frames) in ('"yes"', '"no"')
+    assert frames[-1].reason == "stop"
+
+
+def test_greedy_answers_obey_as_well(engine):
+    [frames] = run(engine, asked(REAL["a person"], 0, temperature=0.0))
+
+    check(REAL["a person"], json.loads(text_of(frames)))
+
+
+def test_a_bad_schema_is_refused_before_anything_runs(engine):
+    with pytest.raises(BadRequest, match='"not"'):
+        engine.prepare(asked({"not": {}}, 0))
+
+    assert not engine.has_work
+
+
+def test_a_call_and_a_schema_cannot_be_demanded_at_once(engine):
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    request = ChatRequest(
+        messages=(ChatMessage(role="user", content="Look!"),),
+        tools=(tool,),
+        tool_choice="required",
+        answer_schema='{"type":"object"}',
+    )
+
+    with pytest.raises(BadRequest):
+        engine.prepare(request)
