@@ -37,8 +37,10 @@ UNDER, OVER, SLACK_BYTES, AFTER = 0.05, 0.10, 64 * MIB, 0.05
 PARALLEL = (1, 4)
 QUICK = ("llama-tiny", "mamba2")
 QUICK_CONTEXTS = (256, 512)
-ROOM_TOKENS = 12
+ROOM_TOKENS = 24
 """Of each context, left for the answer, which ends where the context does."""
+CHUNKS = 4
+"""A prompt is read in so many steps at least."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,13 @@ async def _rows(checkpoint: Checkpoint, facts: ModelFacts, path: Path, scratch: 
     rows = []
     for num_ctx in contexts:
         for parallel in PARALLEL:
-            settings = Settings(num_ctx, parallel, kv_bits=checkpoint.kv_bits, keep_packed=checkpoint.keep_packed)
+            settings = Settings(
+                num_ctx,
+                parallel,
+                num_batch=min(512, num_ctx // CHUNKS),
+                kv_bits=checkpoint.kv_bits,
+                keep_packed=checkpoint.keep_packed,
+            )
             is_last = num_ctx == contexts[-1] and parallel == PARALLEL[-1]
             row = await _row(checkpoint, facts, path, scratch, settings, is_repeated=is_last)
             print(f"{checkpoint.name} {num_ctx} x {parallel}: {row.error:+.1%}", file=sys.stderr, flush=True)
@@ -158,8 +166,8 @@ async def _measure(name: str, path: Path, scratch: Path, settings: Settings, nee
     try:
         await server.load(system_memory(), [], require_full=False)
         await server.wait_until_running()
-        lengths = range(settings.num_ctx - ROOM_TOKENS - settings.parallel, settings.num_ctx - ROOM_TOKENS)
-        await asyncio.gather(*(_fill(server, tokens) for tokens in lengths))
+        full_tokens = settings.num_ctx - ROOM_TOKENS
+        await asyncio.gather(*(_fill(server, full_tokens, str(client)) for client in range(settings.parallel)))
         await server.memory_size()
         health = server.last_health
         assert health is not None
@@ -168,9 +176,11 @@ async def _measure(name: str, path: Path, scratch: Path, settings: Settings, nee
         await server.close()
 
 
-async def _fill(server: RunnerServer, tokens: int) -> None:
+async def _fill(server: RunnerServer, tokens: int, client: str) -> None:
+    """Clients take turns, so their prompts are read side by side, and are all nearly read while nobody answers yet:
+    beside answers, chunks are small."""
     context = tuple(20 + index % 200 for index in range(tokens - 1))
-    request = CompletionRequest(prompt="a", context=context, sampling=Sampling(temperature=0.0))
+    request = CompletionRequest(prompt="a", context=context, sampling=Sampling(temperature=0.0), client=client)
     async for _ in server.completion(request):
         pass
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import math
 import struct
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paddock.api.body import read_json
+from paddock.api.borrowing import Borrowing, Replaced, keep_alive_of
 from paddock.api.embedding_schemas import (
     EmbedAnswer,
     EmbedBody,
@@ -32,37 +31,21 @@ from paddock.api.embedding_schemas import (
     Vector,
 )
 from paddock.api.models import find_model
-from paddock.api.services import Services, services_of
+from paddock.api.services import services_of
 from paddock.api.stream import JSON, Stream
-from paddock.config import parse_keep_alive
 from paddock.errors import BadRequest, RunnerError, Unsupported
 from paddock.options import merge
 from paddock.protocol import EmbeddingReply, EmbeddingRequest, RerankReply, RerankRequest
 from paddock.scheduler.service import LoadWish
-from paddock.store.library import StoredModel
 from paddock.supervisor.model_server import ModelServer
 
 MAX_INPUTS = 2048
 """As at OpenAI."""
-_NOTICE_SECONDS = 0.02
-"""How long after the end of a runner its replacement is asked for …"""
-_LONGEST_NOTICE_SECONDS = 5.0
-"""… and how long the dead one may still be lent."""
 _LEAST_LOGIT = -700.0
 """Below it the logistic function is 0 in 64 bits, and its formula would overflow."""
 
 Reply = TypeVar("Reply", EmbeddingReply, RerankReply)
 Input = str | tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Borrowing:
-    """What it takes to borrow a model."""
-
-    services: Services
-    model: StoredModel
-    wish: LoadWish
-    keep_alive_seconds: float | None = None
 
 
 async def embed(request: Request) -> Response:
@@ -152,17 +135,13 @@ async def rerank(request: Request) -> Response:
 
 async def _borrowing(
     request: Request, name: str | None, keep_alive: Any, options: dict[str, Any] | None, capability: str
-) -> _Borrowing:
+) -> Borrowing:
     services = services_of(request)
     model = await find_model(services, name or "")
     if capability not in model.facts.capabilities:
         raise Unsupported(f'"{model.name.display}" does not support {capability}')
     _, runner = merge(model.parameters, options or {})
-    try:
-        seconds = None if keep_alive is None else parse_keep_alive(keep_alive)
-    except ValueError as error:
-        raise BadRequest(f"{error}.") from None
-    return _Borrowing(services, model, LoadWish(**runner), seconds)
+    return Borrowing(services, model, LoadWish(**runner), keep_alive_of(keep_alive))
 
 
 def _native_inputs(given: Any) -> tuple[Input, ...]:
@@ -219,36 +198,26 @@ def _respond(answer: Callable[[], Awaitable[msgspec.Struct]]) -> Response:
     return Stream(whole(), JSON)
 
 
-async def _load(borrowing: _Borrowing) -> int:
+async def _load(borrowing: Borrowing) -> int:
     """Have the model loaded (or, with a keep_alive of 0, let go); how long that took in nanoseconds."""
-    lease = borrowing.services.scheduler.lease(
-        borrowing.model, borrowing.wish, borrowing.keep_alive_seconds, takes_slot=False
-    )
-    async with lease as borrowed:
+    async with borrowing.lease(takes_slot=False) as borrowed:
         return borrowed.load_duration_ns
 
 
-async def _served(borrowing: _Borrowing, call: Callable[[ModelServer], Awaitable[Reply]]) -> tuple[Reply, int]:
+async def _served(borrowing: Borrowing, call: Callable[[ModelServer], Awaitable[Reply]]) -> tuple[Reply, int]:
     """Borrow the model, ask it, hand it back: its reply, and how long the load took in nanoseconds.
 
-    A runner that dies is replaced once. That the scheduler lends the dead one again, because it has not noticed yet,
-    does not count for a while.
+    A runner that dies is replaced once.
     """
-    dead: ModelServer | None = None
-    until = 0.0
+    replaced = Replaced()
     while True:
-        lease = borrowing.services.scheduler.lease(borrowing.model, borrowing.wish, borrowing.keep_alive_seconds)
-        async with lease as borrowed:
+        async with borrowing.lease() as borrowed:
             try:
                 return await call(borrowed.server), borrowed.load_duration_ns
             except RunnerError:
-                server, now = borrowed.server, time.monotonic()
-                is_first = dead is None
-                if not server.has_exited or not (is_first or (server is dead and now < until)):
+                if not replaced.allows_another(borrowed.server):
                     raise
-                if is_first:
-                    dead, until = server, now + _LONGEST_NOTICE_SECONDS
-        await asyncio.sleep(_NOTICE_SECONDS)
+        await replaced.be_noticed()
 
 
 def _usage(tokens: int) -> Usage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from starlette.responses import Response
 
 from paddock.api.answers import Metrics
 from paddock.api.body import read_json
+from paddock.api.borrowing import Borrowing, Replaced, client_of, keep_alive_of
 from paddock.api.chunks import Chunk, Piece, chat_chunk, generate_chunk, metrics_of, piece_of, together
 from paddock.api.models import find_model
 from paddock.api.refusals import check_chat, check_generate, schema_of, think_of
@@ -21,18 +21,12 @@ from paddock.api.schemas import ChatBody, GenerateBody, InferenceBody, WireMessa
 from paddock.api.services import Services, services_of
 from paddock.api.stream import JSON, NDJSON, Stream
 from paddock.api.tools import called_tools, vetted_tools
-from paddock.config import parse_keep_alive
-from paddock.errors import BadRequest, RunnerError
+from paddock.errors import RunnerError
 from paddock.options import merge
 from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Frame, Sampling
 from paddock.scheduler.service import LoadWish
 from paddock.store.library import StoredModel
 from paddock.supervisor.model_server import ModelServer
-
-_NOTICE_SECONDS = 0.02
-"""How long after the end of a runner its replacement is asked for …"""
-_LONGEST_NOTICE_SECONDS = 5.0
-"""… and how long the dead one may still be lent."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -41,9 +35,7 @@ _encoder = msgspec.json.Encoder()
 class _Job:
     """One request, ready to be served: everything that could be refused has been."""
 
-    model: StoredModel
-    wish: LoadWish
-    keep_alive_seconds: float | None
+    borrowing: Borrowing
     start: Callable[[ModelServer], AsyncGenerator[Frame, None]]
     chunk: Chunk
     is_streamed: bool
@@ -55,14 +47,15 @@ async def generate(request: Request) -> Response:
     body = await read_json(request, GenerateBody)
     services = services_of(request)
     model = await find_model(services, body.model or "", required="invalid model name")
-    keep_alive = _keep_alive(body)
+    keep_alive = keep_alive_of(body.keep_alive)
     chunk = generate_chunk(body.model or "")
     if not body.prompt and not body.images and not body.suffix:
         return _without_prompt(services, model, body, keep_alive, chunk)
     check_generate(body, model)
     sampling, wish = _options(model, body)
-    start = _generation(body, model, sampling)
-    return _answer(services, _Job(model, wish, keep_alive, start, chunk, body.stream is not False), began)
+    start = _generation(body, model, sampling, client_of(request))
+    borrowing = Borrowing(services, model, wish, keep_alive)
+    return _answer(_Job(borrowing, start, chunk, body.stream is not False), began)
 
 
 async def chat(request: Request) -> Response:
@@ -71,7 +64,7 @@ async def chat(request: Request) -> Response:
     body = await read_json(request, ChatBody)
     services = services_of(request)
     model = await find_model(services, body.model or "", required="model is required")
-    keep_alive = _keep_alive(body)
+    keep_alive = keep_alive_of(body.keep_alive)
     chunk = chat_chunk(body.model or "")
     if not body.messages:
         return _without_prompt(services, model, body, keep_alive, chunk)
@@ -85,21 +78,13 @@ async def chat(request: Request) -> Response:
         answer_schema=schema_of(body),
         sampling=sampling,
         truncate=body.truncate is not False,
+        client=client_of(request),
     )
-    job = _Job(model, wish, keep_alive, lambda server: server.chat(wanted), chunk, body.stream is not False)
-    return _answer(services, job, began)
+    borrowing = Borrowing(services, model, wish, keep_alive)
+    return _answer(_Job(borrowing, lambda server: server.chat(wanted), chunk, body.stream is not False), began)
 
 
 # ---- the body as one internal request -------------------------------------------------------------------------------
-
-
-def _keep_alive(body: InferenceBody) -> float | None:
-    if body.keep_alive is None:
-        return None
-    try:
-        return parse_keep_alive(body.keep_alive)
-    except ValueError as error:
-        raise BadRequest(f"{error}.") from None
 
 
 def _options(model: StoredModel, body: InferenceBody) -> tuple[Sampling, LoadWish]:
@@ -110,14 +95,19 @@ def _options(model: StoredModel, body: InferenceBody) -> tuple[Sampling, LoadWis
 
 
 def _generation(
-    body: GenerateBody, model: StoredModel, sampling: Sampling
+    body: GenerateBody, model: StoredModel, sampling: Sampling, client: str
 ) -> Callable[[ModelServer], AsyncGenerator[Frame, None]]:
     prompt, context = body.prompt or "", tuple(body.context or ())
     truncate, schema = body.truncate is not False, schema_of(body)
     think = think_of(body, model, body.template)
     if body.raw or body.suffix:
         raw = CompletionRequest(
-            prompt=prompt, suffix=body.suffix or "", sampling=sampling, truncate=truncate, answer_schema=schema
+            prompt=prompt,
+            suffix=body.suffix or "",
+            sampling=sampling,
+            truncate=truncate,
+            answer_schema=schema,
+            client=client,
         )
         return lambda server: server.completion(raw)
     system = model.system if body.system is None else body.system
@@ -135,6 +125,7 @@ def _generation(
         sampling=sampling,
         truncate=truncate,
         return_context=True,
+        client=client,
     )
     return lambda server: server.chat(templated)
 
@@ -165,15 +156,15 @@ def _turn(message: WireMessage) -> ChatMessage:
 # ---- the answer -----------------------------------------------------------------------------------------------------
 
 
-def _answer(services: Services, job: _Job, began: int) -> Response:
+def _answer(job: _Job, began: int) -> Response:
     if job.is_streamed:
-        return Stream(_stream(services, job, began), NDJSON)
-    return Stream(_whole(services, job, began), JSON)
+        return Stream(_stream(job, began), NDJSON)
+    return Stream(_whole(job, began), JSON)
 
 
-async def _stream(services: Services, job: _Job, began: int) -> AsyncGenerator[bytes, None]:
+async def _stream(job: _Job, began: int) -> AsyncGenerator[bytes, None]:
     """One line per piece of the answer, then the line that tells how it went."""
-    async with aclosing(_pieces(services, job, began)) as pieces:
+    async with aclosing(_pieces(job, began)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Piece):
                 yield _encoder.encode(job.chunk(piece, False)) + b"\n"
@@ -181,10 +172,10 @@ async def _stream(services: Services, job: _Job, began: int) -> AsyncGenerator[b
                 yield _with_metrics(job.chunk(Piece(), True), piece) + b"\n"
 
 
-async def _whole(services: Services, job: _Job, began: int) -> AsyncGenerator[bytes, None]:
+async def _whole(job: _Job, began: int) -> AsyncGenerator[bytes, None]:
     """The same as one object."""
     gathered: list[Piece] = []
-    async with aclosing(_pieces(services, job, began)) as pieces:
+    async with aclosing(_pieces(job, began)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Piece):
                 gathered.append(piece)
@@ -192,15 +183,15 @@ async def _whole(services: Services, job: _Job, began: int) -> AsyncGenerator[by
                 yield _with_metrics(job.chunk(together(gathered), True), piece)
 
 
-async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[Piece | Metrics, None]:
+async def _pieces(job: _Job, began: int) -> AsyncGenerator[Piece | Metrics, None]:
     """Borrow the model, run the request on it, hand the model back: pieces as they come, metrics once at the end.
 
     A runner that dies before it said anything is replaced once; a request that sees two die ends.
     """
-    replaced = _Replaced()
+    replaced = Replaced()
     while True:
         async with (
-            services.scheduler.lease(job.model, job.wish, job.keep_alive_seconds) as lease,
+            job.borrowing.lease() as lease,
             aclosing(job.start(lease.server)) as frames,
         ):
             is_silent, calls = True, 0
@@ -215,26 +206,7 @@ async def _pieces(services: Services, job: _Job, began: int) -> AsyncGenerator[P
             except RunnerError:
                 if not is_silent or not replaced.allows_another(lease.server):
                     raise
-        await asyncio.sleep(_NOTICE_SECONDS)
-
-
-class _Replaced:
-    """The one runner that died under a request before it said anything."""
-
-    def __init__(self) -> None:
-        self._dead: ModelServer | None = None
-        self._until = 0.0
-
-    def allows_another(self, server: ModelServer) -> bool:
-        """Whether the request may be tried again after this server failed it. That the scheduler lends the dead one
-        once more, because it has not noticed yet, does not count for a while."""
-        if not server.has_exited:
-            return False
-        now = time.monotonic()
-        if self._dead is None:
-            self._dead, self._until = server, now + _LONGEST_NOTICE_SECONDS
-            return True
-        return server is self._dead and now < self._until
+        await replaced.be_noticed()
 
 
 def _with_metrics(answer: msgspec.Struct, metrics: Metrics) -> bytes:

@@ -1,0 +1,74 @@
+"""What it takes to borrow a model for one request, and what happens when its runner dies under the request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from paddock.api.services import Services
+from paddock.config import parse_keep_alive
+from paddock.errors import BadRequest
+from paddock.scheduler.service import Lease, LoadWish
+from paddock.store.library import StoredModel
+from paddock.supervisor.model_server import ModelServer
+
+_NOTICE_SECONDS = 0.02
+"""How long after the end of a runner its replacement is asked for …"""
+_LONGEST_NOTICE_SECONDS = 5.0
+"""… and how long the dead one may still be lent."""
+
+
+@dataclass(frozen=True)
+class Borrowing:
+    """Which model, how it should be loaded, and for how long it should stay."""
+
+    services: Services
+    model: StoredModel
+    wish: LoadWish
+    keep_alive_seconds: float | None = None
+
+    def lease(self, *, takes_slot: bool = True) -> AbstractAsyncContextManager[Lease]:
+        """The model, loaded first if need be."""
+        return self.services.scheduler.lease(self.model, self.wish, self.keep_alive_seconds, takes_slot=takes_slot)
+
+
+class Replaced:
+    """The one runner that died under a request before it said anything; a request that sees two die ends."""
+
+    def __init__(self) -> None:
+        self._dead: ModelServer | None = None
+        self._until = 0.0
+
+    def allows_another(self, server: ModelServer) -> bool:
+        """Whether the request may be tried again after this server failed it. That the scheduler lends the dead one
+        once more, because it has not noticed yet, does not count for a while."""
+        if not server.has_exited:
+            return False
+        now = time.monotonic()
+        if self._dead is None:
+            self._dead, self._until = server, now + _LONGEST_NOTICE_SECONDS
+            return True
+        return server is self._dead and now < self._until
+
+    async def be_noticed(self) -> None:
+        """Give the scheduler time to see that the runner has ended."""
+        await asyncio.sleep(_NOTICE_SECONDS)
+
+
+def keep_alive_of(given: object) -> float | None:
+    """Seconds; None where the request does not say. BadRequest."""
+    if given is None:
+        return None
+    try:
+        return parse_keep_alive(given)
+    except ValueError as error:
+        raise BadRequest(f"{error}.") from None
+
+
+def client_of(request: Request) -> str:
+    """Whose turn it is when several ask: the machine that the request comes from."""
+    return request.client.host if request.client is not None else ""
