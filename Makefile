@@ -8,7 +8,7 @@ EXTRA = $(if $(BACKEND),[$(BACKEND)])
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check format bench settings model-check budget chaos bench-blas hostile memory-report clean
+.PHONY: help run test lint check format bench settings model-check budget chaos bench-serving bench-gpu bench-blas hostile memory-report parity clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,6 +56,12 @@ chaos: $(VENV)/dev.stamp ## kill, stop and starve runners and servers by the tho
 	$(RUN)/python -m pytest -s -m slow tests/chaos
 	$(RUN)/python bench/swap.py
 
+bench-serving: $(VENV)/dev.stamp ## Paddock beside every other MLX server (an hour; installs them): the table and docs/serving.png
+	$(RUN)/python bench/serving/compare.py --passes 3 --png docs/serving.png
+
+bench-gpu: $(VENV)/dev.stamp ## the same tables on an NVIDIA GPU (BACKEND=cuda13 or cuda12)
+	$(RUN)/python bench/gpu.py --passes 3
+
 bench-blas: $(VENV)/dev.stamp ## what OpenBLAS gives on a Linux CPU, against MLX as it comes
 	$(RUN)/python bench/blas.py
 
@@ -64,6 +70,9 @@ hostile: $(VENV)/dev.stamp ## hostile model folders through the whole road: the 
 
 budget: $(VENV)/dev.stamp ## 200 requests for three models under a memory limit that holds two
 	$(RUN)/python -m pytest tests/budget -m slow -s
+
+parity: $(VENV)/dev.stamp ## architectures and embeddings against transformers: logits, and greedy text in every way
+	$(RUN)/python -m pytest -q -s tests/parity/test_text_parity.py tests/parity/test_embedding_parity.py
 
 memory-report: $(VENV)/dev.stamp ## what runners were foreseen to need against what they held: the table and docs/memory-report.png
 	$(RUN)/python bench/memory_report.py --png docs/memory-report.png

@@ -68,15 +68,19 @@ def loaded(folder: Path, streams: int) -> Any:
 
 @contextlib.contextmanager
 def stock() -> Iterator[None]:
-    """MLX as it comes, without the engine's cheaper forms for the CPU."""
+    """MLX as it comes, without the engine's cheaper forms for the CPU; the weights stay as the engine laid them out."""
     import mlx.core as mx
 
-    ours = mx.fast.rope, mx.fast.scaled_dot_product_attention
-    mx.fast.rope, mx.fast.scaled_dot_product_attention = (getattr(each, "original", each) for each in ours)
+    places = [(mx.fast, name) for name in ("rope", "scaled_dot_product_attention")]
+    places += [(mx, name) for name in ("exp", "sigmoid", "softmax", "tanh")]
+    ours = [getattr(*place) for place in places]
+    for (module, name), operation in zip(places, ours, strict=True):
+        setattr(module, name, getattr(operation, "original", operation))
     try:
         yield
     finally:
-        mx.fast.rope, mx.fast.scaled_dot_product_attention = ours
+        for (module, name), operation in zip(places, ours, strict=True):
+            setattr(module, name, operation)
 
 
 def plain_steps(model: Any, streams: int, clock: Clock) -> list[float]:

@@ -9,13 +9,12 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from conversations import story_prompt
+from conversations import Turn, story_prompt
 from grammar import check_story
 from model import Cache, DemoModel
 from qa import TOPICS
 from story_words import ADJECTIVES, ANIMALS, held_out
-from tokens import IGNORED, RowMaker
-from turns import END, Turn, prompt_text
+from tokens import END, IGNORED, RowMaker, prompt_text
 
 MAX_NEW_TOKENS = 320
 # What the server samples with unless it is told otherwise.

@@ -22,7 +22,6 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from evaluate import loss_of, right_answers, story_requests, validation_loss, well_formed_share
-from evaluate_abilities import Abilities
 from export import export
 from model import DemoModel, ModelConfig
 from tokens import RowMaker, train_tokenizer
@@ -32,32 +31,31 @@ HERE = Path(__file__).resolve().parent
 THREADS = 1
 
 
-# Number of rows and their length. Short rows are cheap, so the first steps see nothing else; later the shapes take
-# turns, and the longest rows are as long as the whole context. All hold about as many tokens: few, because so small a
-# model learns more from many small steps than from few large ones.
-SHORT_STEPS = 700
-SHORT = (6, 384)
-TAKE_TURNS = ((4, 512), (4, 512), (4, 512), (4, 512), (4, 512), (1, 2048))
+# Number of rows and their length. Short rows are cheap, so the first half of the steps sees nothing else; later the
+# shapes take turns, and the longest rows are as long as the whole context. All hold the same number of tokens.
+SHORT = (16, 256)
+TAKE_TURNS = ((8, 512), (8, 512), (8, 512), (8, 512), (8, 512), (2, 2048))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. The rate stays at its peak until `steady` of all steps are done, and then falls."""
+    """How long and how fast."""
 
-    steps: int = 1600
+    steps: int = 900
     warmup: int = 50
-    steady: float = 0.55
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
 
     def factor(self, step: int) -> float:
-        """The learning rate over its peak: up in a line, level, and down in a line."""
-        left = (self.steps - step) / (self.steps * (1 - self.steady))
-        return min(1.0, (step + 1) / self.warmup, 0.01 + 0.99 * left)
+        """The learning rate over its peak: up in a line, down in a cosine."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
 
     def shape(self, step: int) -> tuple[int, int]:
         """Rows and their length at this step."""
-        return SHORT if step < SHORT_STEPS else TAKE_TURNS[step % len(TAKE_TURNS)]
+        return SHORT if step < self.steps // 2 else TAKE_TURNS[step % len(TAKE_TURNS)]
 
 
 def optimizers(model: DemoModel, schedule: Schedule) -> list[torch.optim.Optimizer]:
@@ -70,71 +68,29 @@ def optimizers(model: DemoModel, schedule: Schedule) -> list[torch.optim.Optimiz
     ]
 
 
-class Training:
-    """A model on its way through the steps. It can be saved between two steps, and goes on from there the same."""
-
-    def __init__(self, model: DemoModel, rows: RowMaker, schedule: Schedule) -> None:
-        self._model, self._rows, self._schedule = model, rows, schedule
-        self._optimizers = optimizers(model, schedule)
-        self._peaks = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
-        self._recent: list[float] = []
-        self._step = 0
-        self.seconds = 0.0
-        self.history: list[dict[str, float]] = []
-
-    def run(self, checkpoint: Path | None) -> None:
-        """Take all steps that are left, and save now and then if there is a file for it."""
-        every = max(1, self._schedule.steps // 20)
-        with tqdm(total=self._schedule.steps, initial=self._step, unit="step", smoothing=0.05, mininterval=2) as bar:
-            while self._step < self._schedule.steps:
-                started = time.monotonic()
-                self._take_step()
-                bar.update()
-                if self._step % every == 0 or self._step == self._schedule.steps:
-                    bar.write(self._note())
-                    if checkpoint:
-                        self._save(checkpoint)
-                self.seconds += time.monotonic() - started
-
-    def _take_step(self) -> None:
+def train(model: DemoModel, rows: RowMaker, schedule: Schedule) -> list[dict[str, float]]:
+    """Run all steps; the answer is the history of losses."""
+    tuned = optimizers(model, schedule)
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in tuned]
+    history: list[dict[str, float]] = []
+    recent: list[float] = []
+    every = max(1, schedule.steps // 20)
+    progress = tqdm(range(schedule.steps), unit="step", smoothing=0.05, mininterval=2)
+    for step in progress:
         with torch.autocast("cpu", torch.bfloat16):
-            batch = self._rows.batch(f"train {self._step}", *self._schedule.shape(self._step))
-            loss = loss_of(self._model, *batch)
+            loss = loss_of(model, *rows.batch(f"train {step}", *schedule.shape(step)))
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * self._schedule.factor(self._step)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, peak in zip(tuned, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * schedule.factor(step)
             optimizer.step()
             optimizer.zero_grad()
-        self._recent = [*self._recent[-49:], loss.item()]
-        self._step += 1
-
-    def _note(self) -> str:
-        train_loss, held = sum(self._recent) / len(self._recent), validation_loss(self._model, self._rows, batches=2)
-        note = {"step": self._step, "train_loss": round(train_loss, 4), "validation_loss": round(held, 4)}
-        self.history.append(note)
-        return f"step {self._step}: train loss {train_loss:.4f}, validation loss {held:.4f}"
-
-    def _save(self, path: Path) -> None:
-        state = {
-            "step": self._step,
-            "recent": self._recent,
-            "seconds": self.seconds,
-            "history": self.history,
-            "model": self._model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-        }
-        torch.save(state, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
-
-    def load(self, path: Path) -> None:
-        """Go on from where a run of the same schedule was saved."""
-        state = torch.load(path, weights_only=True)
-        self._step, self._recent = state["step"], state["recent"]
-        self.seconds, self.history = state["seconds"], state["history"]
-        self._model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        recent = [*recent[-49:], loss.item()]
+        if (step + 1) % every == 0 or step + 1 == schedule.steps:
+            train_loss, held = sum(recent) / len(recent), validation_loss(model, rows, batches=2)
+            history.append({"step": step + 1, "train_loss": round(train_loss, 4), "validation_loss": round(held, 4)})
+            progress.write(f"step {step + 1}: train loss {train_loss:.4f}, validation loss {held:.4f}")
+    return history
 
 
 def measure(model: DemoModel, tokenizer: Tokenizer, rows: RowMaker, count: int) -> dict[str, float]:
@@ -153,7 +109,6 @@ def measure(model: DemoModel, tokenizer: Tokenizer, rows: RowMaker, count: int) 
         "well_formed_sampled_held_out": well_formed_share(model, tokenizer, unseen, generator),
         "right_answers": right_answers(model, tokenizer, unseen=False),
         "right_answers_held_out": right_answers(model, tokenizer, unseen=True),
-        **Abilities(model, tokenizer, count).figures(),
     }
     return {name: round(value, 4) for name, value in figures.items()}
 
@@ -164,7 +119,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, default=HERE / "report.json", help="file for the figures")
     parser.add_argument("--steps", type=int, default=Schedule.steps, help="fewer steps for a quick try")
     parser.add_argument("--stories", type=int, default=50, help="stories for each figure of the report")
-    parser.add_argument("--checkpoint", type=Path, help="file to save to, and to go on from if it is there")
     return parser.parse_args()
 
 
@@ -173,25 +127,22 @@ def main() -> None:
     arguments = _arguments()
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
     torch.set_num_threads(THREADS)
     config, schedule = ModelConfig(), Schedule(steps=arguments.steps)
+    started = time.monotonic()
     tokenizer = train_tokenizer(config.vocab_size)
     rows, model = RowMaker(tokenizer), DemoModel(config)
-    training = Training(model, rows, schedule)
-    if arguments.checkpoint and arguments.checkpoint.exists():
-        training.load(arguments.checkpoint)
-    training.run(arguments.checkpoint)
+    history = train(model, rows, schedule)
     trained = time.monotonic()
     report: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": schedule.steps,
         "tokens": sum(math.prod(schedule.shape(step)) for step in range(schedule.steps)),
-        "training_seconds": round(training.seconds),
-        "train_loss": training.history[-1]["train_loss"],
+        "training_seconds": round(trained - started),
+        "train_loss": history[-1]["train_loss"],
         **measure(model, tokenizer, rows, arguments.stories),
         "bytes": export(model, tokenizer, arguments.out),
-        "history": training.history,
+        "history": history,
     }
     report["measuring_seconds"] = round(time.monotonic() - trained)
     arguments.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

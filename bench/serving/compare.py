@@ -1,9 +1,10 @@
 """Servers side by side: the same model, the same machine, the same prompts, one server at a time, several passes.
 
-    python bench/serving/compare.py [--passes 3] [--tokens 128] [--quick] [--png FILE] [--only NAME ...]
+    python bench/serving/compare.py [--passes 3] [--tokens 128] [--quick] [--no-stock] [--png FILE] [--only NAME ...]
 
 Each pass starts every server anew, measures it and stops it; figures are medians of passes, ratios are medians of the
-ratios within a pass, so that they hold when the machine's speed drifts.
+ratios within a pass, so that they hold when the machine's speed drifts. BENCH_PEERS is the folder of the other servers'
+environments, BENCH_BACKEND what MLX computes with in them: cpu, cuda12 or cuda13. On a GPU there is no BLAS to share.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import psutil
 from checkpoint import prompt_of, write_checkpoint
 from load import Place, measure_first, measure_gaps, measure_rate
-from peers import PEERS, Peer, paddock_serving
+from peers import BACKEND, PEERS, Peer, paddock_serving
 from picture import draw
 from rich.console import Console
 from rich.table import Table
+
+from paddock.runner.engines.text.pace import budget_seconds
 
 CONCURRENCY = (1, 4, 16)
 PROMPT_TOKENS, SHARED_TOKENS, LONG_TOKENS = 64, 2_000, 16_000
 ENGINE, PADDOCK = "engine alone", "Paddock"
 STOCK, SAME = "stock", "same BLAS"
+IS_CPU = BACKEND == "cpu"
 
 log = Console(stderr=True)
 
@@ -43,6 +48,8 @@ class Figures:
 
     rates: dict[int, float] = field(default_factory=dict)
     """Tokens per second by concurrency."""
+    costs: dict[int, float] = field(default_factory=dict)
+    """Processor seconds of the server per token, by concurrency: what other work on the machine moves least."""
     cold_s: float | None = None
     shared_s: float | None = None
     alone_s: tuple[float, float] | None = None
@@ -58,6 +65,7 @@ class Plan:
     folder: Path
     tokens: int
     with_latency: bool
+    with_stock: bool
 
 
 def engine_figures(plan: Plan) -> Figures:
@@ -73,9 +81,11 @@ def engine_figures(plan: Plan) -> Figures:
         assert process.stdin is not None
         assert process.stdout is not None
         for count in (1, *CONCURRENCY):  # the first one warms up
+            before_s = processor_s(process.pid)
             process.stdin.write(json.dumps({"prompts": prompts(count), "tokens": plan.tokens}) + "\n")
             process.stdin.flush()
             figures.rates[count] = json.loads(process.stdout.readline())
+            figures.costs[count] = (processor_s(process.pid) - before_s) / (count * plan.tokens)
         process.stdin.close()
     return figures
 
@@ -85,7 +95,9 @@ async def server_figures(place: Place, plan: Plan) -> Figures:
     figures = Figures()
     await measure_rate(place, prompts(1), 16)
     for count in CONCURRENCY:
+        before_s = processor_s(place.process)
         figures.rates[count] = await measure_rate(place, prompts(count), plan.tokens)
+        figures.costs[count] = (processor_s(place.process) - before_s) / (count * plan.tokens)
     if plan.with_latency:
         shared = prompt_of(SHARED_TOKENS // 2, seed=7)
         figures.cold_s, *again = await measure_first(place, [f"{shared} {tail}" for tail in prompts(3)])
@@ -94,6 +106,13 @@ async def server_figures(place: Place, plan: Plan) -> Figures:
         alone, beside = await measure_gaps(place, prompts(1)[0], 4 * plan.tokens, long)
         figures.alone_s, figures.beside_s = spread(alone), spread(beside)
     return figures
+
+
+def processor_s(process_id: int) -> float:
+    """Processor seconds that a process and its children have used up so far."""
+    process = psutil.Process(process_id)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def prompts(count: int) -> list[str]:
@@ -107,12 +126,14 @@ def spread(gaps: list[float]) -> tuple[float, float]:
     return statistics.median(ordered), ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
 
 
-def servers(folder: Path, only: list[str]) -> Iterator[tuple[str, AbstractContextManager[Place], bool]]:
+def servers(plan: Plan, only: list[str]) -> Iterator[tuple[str, AbstractContextManager[Place], bool]]:
     """Name, how to start it, and whether its latency is worth waiting for."""
-    yield PADDOCK, paddock_serving(folder), True
+    yield PADDOCK, paddock_serving(plan.folder), True
     for peer in chosen(only):
-        yield f"{peer.name}, {SAME}", peer.serving(folder, same_blas=True), True
-        yield f"{peer.name}, {STOCK}", peer.serving(folder, same_blas=False), False
+        if IS_CPU:
+            yield f"{peer.name}, {SAME}", peer.serving(plan.folder, same_blas=True), True
+        if plan.with_stock or not IS_CPU:
+            yield f"{peer.name}, {STOCK}", peer.serving(plan.folder, same_blas=False), not IS_CPU
 
 
 def chosen(only: list[str]) -> list[Peer]:
@@ -123,13 +144,12 @@ def chosen(only: list[str]) -> list[Peer]:
 def one_pass(plan: Plan, only: list[str]) -> dict[str, Figures]:
     """Every server once."""
     found = {ENGINE: engine_figures(plan)}
-    for name, starting, is_quick in servers(plan.folder, only):
+    for name, starting, is_quick in servers(plan, only):
         log.print(f"measuring {name} …")
         try:
             with starting as place:
-                found[name] = asyncio.run(
-                    server_figures(place, Plan(plan.folder, plan.tokens, plan.with_latency and is_quick))
-                )
+                part = replace(plan, with_latency=plan.with_latency and is_quick)
+                found[name] = asyncio.run(server_figures(place, part))
         except RuntimeError as error:
             log.print(f"{name} is left out: {error}")
     return found
@@ -141,16 +161,18 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--quick", action="store_true", help="rates only")
+    parser.add_argument("--no-stock", dest="stock", action="store_false", help="leave MLX's own BLAS out")
     parser.add_argument("--png", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="peers by name; none of them: all")
     arguments = parser.parse_args()
     for peer in chosen(arguments.only):
         peer.install()
     with tempfile.TemporaryDirectory() as place:
-        plan = Plan(write_checkpoint(Path(place) / "model"), arguments.tokens, not arguments.quick)
+        plan = Plan(write_checkpoint(Path(place) / "model"), arguments.tokens, not arguments.quick, arguments.stock)
         passes = [one_pass(plan, arguments.only) for _ in range(arguments.passes)]
     names = [name for name in passes[0] if all(name in each for each in passes)]
     print_rates(passes, names)
+    print_costs(passes, names)
     if plan.with_latency:
         print_latencies(passes, names)
     if arguments.png:
@@ -187,6 +209,23 @@ def print_rates(passes: list[dict[str, Figures]], names: list[str]) -> None:
     Console().print(table)
 
 
+def print_costs(passes: list[dict[str, Figures]], names: list[str]) -> None:
+    """Processor time per token, and how much of Paddock's it is."""
+    table = Table(title="Processor milliseconds per token, prompts included, and as a multiple of Paddock's")
+    table.add_column("")
+    for count in CONCURRENCY:
+        table.add_column(f"{count}", justify="right")
+        table.add_column("x", justify="right", style="dim")
+    for name in names:
+        cells = []
+        for count in CONCURRENCY:
+            cost_s = statistics.median(each[name].costs[count] for each in passes)
+            multiple = statistics.median(each[name].costs[count] / each[PADDOCK].costs[count] for each in passes)
+            cells += [f"{1000 * cost_s:.2f}", f"{multiple:.2f}"]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
 def print_latencies(passes: list[dict[str, Figures]], names: list[str]) -> None:
     """First tokens and token gaps."""
     table = Table(title="First token and token gaps, milliseconds")
@@ -209,26 +248,55 @@ def pair(*spreads: tuple[float, float] | None) -> list[str]:
     return ["" if each is None else f"{1000 * each[0]:.1f} / {1000 * each[1]:.1f}" for each in spreads]
 
 
+@dataclass(frozen=True)
+class Bar:
+    """What is wanted of a figure."""
+
+    label: str
+    value: float
+    limit: float
+    is_least: bool = True
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it has what is wanted."""
+        return self.value >= self.limit if self.is_least else self.value <= self.limit
+
+
 def judge(passes: list[dict[str, Figures]], names: list[str]) -> int:
     """Say of each bar whether it is met."""
-    same = [name for name in names if name.endswith(SAME)]
+    bars = [*rate_bars(passes, names), *latency_bars([each[PADDOCK] for each in passes])]
+    for bar in bars:
+        kind = "at least" if bar.is_least else "at most"
+        print(f"{bar.label}: {bar.value:.2f}, {kind} {bar.limit:.2f} wanted: {'pass' if bar.is_met else 'FAIL'}")
+    return 0 if all(bar.is_met for bar in bars) else 1
+
+
+def rate_bars(passes: list[dict[str, Figures]], names: list[str]) -> Iterator[Bar]:
+    """Tokens per second against the engine alone, against itself and against the others."""
+    yield Bar("through HTTP against the engine, 1 stream", ratio(passes, PADDOCK, ENGINE, 1), 0.95)
+    yield Bar("through HTTP against the engine, 16 streams", ratio(passes, PADDOCK, ENGINE, 16), 0.90)
+    scaling = statistics.median(each[PADDOCK].rates[16] / each[PADDOCK].rates[1] for each in passes)
+    yield Bar("16 streams against 1", scaling, 3.5)
     stock = [name for name in names if name.endswith(STOCK)]
-    bars = [
-        ("through HTTP against the engine, 1 stream", ratio(passes, PADDOCK, ENGINE, 1), 0.95),
-        ("through HTTP against the engine, 16 streams", ratio(passes, PADDOCK, ENGINE, 16), 0.90),
-        ("16 streams against 1", statistics.median(p[PADDOCK].rates[16] / p[PADDOCK].rates[1] for p in passes), 3.5),
-    ]
-    for count, others, least in ((1, same, 1.15), (16, same, 1.5), (16, stock, 5.0)):
+    same = [name for name in names if name.endswith(SAME)] if IS_CPU else stock
+    for count, others, least in ((1, same, 1.15), (16, same, 1.5), (16, stock if IS_CPU else [], 5.0)):
         if others:
             worst = min(ratio(passes, PADDOCK, name, count) for name in others)
-            kind = SAME if others is same else "as its users get it"
-            bars.append((f"against the best other, {kind}, streams: {count}", worst, least))
-    timed = [each[PADDOCK] for each in passes if each[PADDOCK].cold_s]
+            kind = SAME if others is same and IS_CPU else "as its users get it"
+            yield Bar(f"against the best other, {kind}, streams: {count}", worst, least)
+
+
+def latency_bars(runs: list[Figures]) -> Iterator[Bar]:
+    """First tokens, and how long a stream stands still beside a long prompt."""
+    timed = [run for run in runs if run.cold_s and run.shared_s]
     if timed:
-        bars.append(("first token cold against shared", statistics.median(f.cold_s / f.shared_s for f in timed), 5.0))
-    for label, value, least in bars:
-        print(f"{label}: {value:.2f}, at least {least:.2f} wanted: {'pass' if value >= least else 'FAIL'}")
-    return 0 if all(value >= least for _, value, least in bars) else 1
+        ratios = [(run.cold_s or 0.0) / (run.shared_s or 1.0) for run in timed]
+        yield Bar("first token cold against shared", statistics.median(ratios), 5.0)
+    gaps = [run.beside_s[1] / budget_seconds(run.alone_s[0]) for run in runs if run.alone_s and run.beside_s]
+    if gaps:
+        label = "token gap beside a 16k prompt, p99, in budgets of a chunk"
+        yield Bar(label, statistics.median(gaps), 2.0, is_least=False)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class Place:
     url: str
     model: str
     is_ollama: bool = False
+    process: int = 0
+    """Id of the process that was started; it may have children."""
     headers: dict[str, str] = field(default_factory=dict)
 
 

@@ -21,6 +21,9 @@ from paddock.store.library import Library
 from paddock.store.names import ModelName
 
 HOME = Path(os.environ.get("BENCH_PEERS", Path.home() / ".cache" / "paddock-bench"))
+BACKEND = os.environ.get("BENCH_BACKEND", "cpu")
+"""What MLX computes with, as its extras name it: cpu, cuda12 or cuda13."""
+_MLX = f"mlx[{BACKEND}]"
 _HERE = Path(__file__).parent
 _SOURCE = _HERE.parent.parent / "src"
 _START_SECONDS = 120
@@ -39,8 +42,8 @@ class Peer:
 
     @property
     def environment(self) -> Path:
-        """Its virtual environment."""
-        return HOME / self.name
+        """Its virtual environment, one for each backend."""
+        return HOME / (self.name if BACKEND == "cpu" else f"{self.name}-{BACKEND}")
 
     def install(self) -> None:
         """Make the environment, unless it is there."""
@@ -64,8 +67,11 @@ class Peer:
             threads = str(max(1, (os.cpu_count() or 1) - 1))
             paths = os.pathsep.join((str(_HERE / "same_blas"), str(_SOURCE)))
             variables |= {"BENCH_SAME_BLAS": "1", "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": threads}
-        with _running(command, variables, f"http://127.0.0.1:{port}", folder.parent / f"{self.name}.log") as url:
-            yield Place(url, str(folder))
+        with _running(command, variables, f"http://127.0.0.1:{port}", folder.parent / f"{self.name}.log") as (
+            url,
+            process,
+        ):
+            yield Place(url, str(folder), process=process)
 
 
 _TORCH = "torch==2.13.0"
@@ -74,24 +80,24 @@ _VISION = ("torchvision",)
 PEERS = (
     Peer(
         "mlx_lm.server",
-        ("mlx-lm", "mlx[cpu]"),
+        ("mlx-lm", _MLX),
         ("python", "-m", "mlx_lm", "server", "--model", "{folder}", "--port", "{port}"),
     ),
     Peer(
         "vllm-mlx",
-        (_TORCH, "vllm-mlx", "mlx[cpu]"),
+        (_TORCH, "vllm-mlx", _MLX),
         ("vllm-mlx", "serve", "{folder}", "--port", "{port}", "--continuous-batching"),
         _VISION,
     ),
     Peer(
         "rapid-mlx",
-        (_TORCH, "rapid-mlx", "mlx[cpu]"),
+        (_TORCH, "rapid-mlx", _MLX),
         ("rapid-mlx", "serve", "{folder}", "--port", "{port}"),
         _VISION,
     ),
     Peer(
         "mlx-vlm",
-        ("mlx-vlm", "mlx[cpu]"),
+        ("mlx-vlm", _MLX),
         ("python", "-m", "mlx_vlm", "server", "--model", "{folder}", "--port", "{port}"),
     ),
 )
@@ -111,12 +117,12 @@ def paddock_serving(folder: Path) -> Iterator[Place]:
         "PADDOCK_CONTEXT_LENGTH": "32768",
     }
     command = [sys.executable, "-m", "paddock", "serve"]
-    with _running(command, variables, f"http://127.0.0.1:{port}", home / "server.log") as url:
-        yield Place(url, "bench", is_ollama=True)
+    with _running(command, variables, f"http://127.0.0.1:{port}", home / "server.log") as (url, process):
+        yield Place(url, "bench", is_ollama=True, process=process)
 
 
 @contextmanager
-def _running(command: list[str], variables: dict[str, str], url: str, log_path: Path) -> Iterator[str]:
+def _running(command: list[str], variables: dict[str, str], url: str, log_path: Path) -> Iterator[tuple[str, int]]:
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command, env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -127,7 +133,7 @@ def _running(command: list[str], variables: dict[str, str], url: str, log_path: 
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} does not serve: {log_path.read_text(errors='replace')[-1500:]}")
             time.sleep(0.2)
-        yield url
+        yield url, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -31,7 +31,8 @@ def digest_of(data):
 def test_a_folder_becomes_blobs_and_a_model(server, paddock_command, weights, tmp_path):
     modelfile = tmp_path / "Modelfile"
     modelfile.write_text(
-        "FROM ./weights\nPARAMETER seed 7\nSYSTEM Be brief.\nTEMPLATE {{ x }}\nLICENSE MIT\nMESSAGE user Hi\n"
+        "FROM ./weights\nPARAMETER seed 7\nSYSTEM Be brief.\nTEMPLATE {{ x }}\nLICENSE MIT\n"
+        "MESSAGE user Hi\nDRAFT small\n"
     )
     server.statuses = [{"status": "writing manifest"}, {"status": "success"}]
     outcome = paddock_command("create", "mine", "-f", str(modelfile))
@@ -50,6 +51,7 @@ def test_a_folder_becomes_blobs_and_a_model(server, paddock_command, weights, tm
     assert set(request.pop("files")) == names
     assert request == {
         "model": "mine",
+        "draft": "small",
         "parameters": {"seed": 7},
         "system": "Be brief.",
         "template": "{{ x }}",

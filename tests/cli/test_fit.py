@@ -102,3 +102,15 @@ def test_fit_asks_for_what_was_said_and_fails_where_nothing_helps(server, paddoc
     assert "big:latest does not fit: It is too large." in result.out
     assert result.exit_code == 1
     assert server.bodies("/api/fit") == [{"model": "big", "options": {"num_ctx": 8192, "parallel": 3}}]
+
+
+def test_a_draft_model_is_a_term_where_there_is_one():
+    told = describe(answer(terms={**TERMS, "draft": 700_000_000, "total": 6_700_000_000}))
+    assert "draft           700 MB\n" in told
+    plain = {**TERMS, "draft": 0}
+    rows = [
+        {"name": name, "terms": terms, "promised": 1, "size": 1, "peak": 0, "peak_foreseen": 0, "memory": "cpu"}
+        for name, terms in (("with", {**plain, "draft": 700_000_000}), ("without", plain))
+    ]
+    assert "DRAFT" in running_terms(rows, [])
+    assert "DRAFT" not in running_terms(rows[1:], [])

@@ -102,12 +102,17 @@ def test_a_parameter_that_makes_no_sense_is_named_with_its_line(line, message):
     assert raised.value.message == f"Modelfile, line 2: {message}"
 
 
-@pytest.mark.parametrize("name", ["ADAPTER", "RENDERER", "PARSER", "REQUIRES", "DRAFT"])
+@pytest.mark.parametrize("name", ["ADAPTER", "RENDERER", "PARSER", "REQUIRES"])
 def test_what_the_server_cannot_do_is_refused_with_its_line(name):
     with pytest.raises(Unsupported) as raised:
         read(f"FROM x\n{name.lower()} something")
     assert raised.value.message.startswith(f"Modelfile, line 2: {name} is not supported; ")
     assert raised.value.message.endswith(".")
+
+
+def test_a_draft_model_is_named_as_it_stands():
+    assert read("FROM x\ndraft small:1b").draft == "small:1b"
+    assert read("FROM x").draft is None
 
 
 def test_a_former_parameter_is_read_over_with_a_warning():

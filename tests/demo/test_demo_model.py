@@ -37,7 +37,7 @@ def requests(seed: int, seen: int, unseen: int) -> list[tuple[str, str]]:
 
 def test_is_small_and_complete() -> None:
     sizes = {path.name: path.stat().st_size for path in model_folder().iterdir()}
-    assert sum(sizes.values()) <= 4.7 * MEGABYTE
+    assert sum(sizes.values()) <= 5 * MEGABYTE
     needed = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"}
     assert needed | {"LICENSE"} == set(sizes)
 
@@ -58,10 +58,20 @@ def test_tokenizer_gives_back_what_it_was_given(demo: tuple[Any, Any], text: str
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_the_model_ends_its_turn_with_a_token_that_ends_answers(demo: tuple[Any, Any]) -> None:
+def test_chat_template_is_what_the_model_was_trained_on(demo: tuple[Any, Any]) -> None:
     _, tokenizer = demo
-    text = tokenizer.apply_chat_template(user("Hi"), add_generation_prompt=True, tokenize=False)
-    ids = tokenizer.apply_chat_template(user("Hi"), add_generation_prompt=True)
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        *user("Hi"),
+        {"role": "assistant", "content": "Hello!"},
+        *user("Bye"),
+    ]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert text == (
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+        "<|im_start|>assistant\nHello!<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"
+    )
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     assert ids == tokenizer.encode(text, add_special_tokens=False)
     assert tokenizer.encode("<|im_end|>", add_special_tokens=False)[0] in tokenizer.eos_token_ids
 

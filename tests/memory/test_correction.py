@@ -28,6 +28,7 @@ class Shape:
     float32_bytes: int = 100 * MIB
     dense_bytes: int = 100 * MIB
     largest_tensor_bytes: int = 10 * MIB
+    draft: Shape | None = None
 
 
 SHAPE = Shape()
@@ -127,3 +128,17 @@ def test_nothing_is_foreseen_below_what_has_come_for_less(
     # Whatever the peaks, a term is never foreseen smaller than without them.
     assert need.workspace_bytes >= after(settings).workspace_bytes
     assert all(need.total_bytes >= after(point.settings(keep_packed=False)).total_bytes for point in not_more)
+
+
+def test_what_was_measured_with_a_draft_never_measures_it_away() -> None:
+    draft = replace(SHAPE, weights_bytes=100 * MIB)
+    shape = replace(SHAPE, draft=draft)
+    settings = Settings(num_ctx=4096, speculates=True)
+    foreseen = foresee(shape, settings, on_accelerator=False)
+    full = Point(4096, 1, 4096, 512, 0, foreseen.total_bytes - foreseen.draft_bytes // 2)
+    seen = Seen(foreseen.weights_bytes, foreseen.runtime_bytes, 0, (full,))
+
+    corrected = foresee(shape, settings, on_accelerator=False, seen=seen)
+
+    assert corrected.draft_bytes == foreseen.draft_bytes
+    assert corrected.workspace_bytes == foreseen.workspace_bytes

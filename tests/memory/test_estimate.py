@@ -35,6 +35,7 @@ class Shape:
     dense_bytes: int = 0
     largest_tensor_bytes: int = 0
     engine: str = "text"
+    draft: Shape | None = None
 
 
 def need(shape: Shape, num_ctx: int = 4096, parallel: int = 1, on_accelerator: bool = True) -> Need:
@@ -203,3 +204,29 @@ def test_recurrent_layers_work_on_matrices_or_states_of_a_step() -> None:
 
     assert matrices > 12 * 16 * 256 * 256 * 4
     assert states > 512 * 32_768 * 4
+
+
+# ---- a draft model
+
+
+def test_a_draft_is_one_more_term_of_its_weights_and_one_context() -> None:
+    draft = Shape(weights_bytes=300_000, block_count=2)
+    shape = Shape(draft=draft)
+    without = estimate(shape, Settings(4096, 4), on_accelerator=False)
+    speculating = estimate(shape, Settings(4096, 4, kv_bits=8, speculates=True), on_accelerator=False)
+
+    assert without.draft_bytes == 0
+    assert speculating.draft_bytes == 2 * 300_000 + need(draft, on_accelerator=False).kv_bytes
+    assert speculating.total_bytes - estimate(
+        shape, Settings(4096, 4, kv_bits=8), on_accelerator=False
+    ).total_bytes == speculating.draft_bytes + max(0, speculating.load_bytes - speculating.working_bytes)
+    assert "draft model" in speculating.describe()
+
+
+def test_the_numbers_that_foreseen_tokens_are_judged_with_count() -> None:
+    layers = Layers((), 0, 0, 0, 0, 512, 8, 512, 2048, 100_000)
+    draft = Shape(layers=layers, weights_bytes=0)
+
+    found = estimate(Shape(draft=draft), Settings(4096, speculates=True), on_accelerator=False).draft_bytes
+
+    assert found == 9 * 100_000 * 16

@@ -28,7 +28,7 @@ def make_checkpoint(folder: Path, architecture: Architecture) -> Any:
     config = transformers.AutoConfig.for_model(architecture.model_type, **{**known, **sizes, **architecture.config})
     torch.manual_seed(11)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
-    _spread(model)
+    _spread(model, architecture.embedding)
     packed = _pack_experts(model) if architecture.packs_experts else {}
     model.save_pretrained(folder)
     save_tokenizer(folder, byte_tokenizer())
@@ -39,7 +39,7 @@ def make_checkpoint(folder: Path, architecture: Architecture) -> Any:
     return model
 
 
-def _spread(model: Any) -> None:
+def _spread(model: Any, embedding: float = 1.0) -> None:
     """Make every parameter matter: fresh ones have norms of exactly one, zero biases and tiny matrices."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -48,11 +48,12 @@ def _spread(model: Any) -> None:
             if parameter.ndim == 1:
                 parameter.add_(0.1 * noise)
             elif "conv1d" not in name:
-                parameter.copy_(noise * parameter.shape[-1] ** -0.5)
+                scale = embedding if "embed" in name else 1.0
+                parameter.copy_(noise * scale * parameter.shape[-1] ** -0.5)
 
 
 def _pack_experts(model: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Round the experts to MXFP4, the only form in which GPT-OSS is published; for each, the tensors that stand for it."""
+    """Round the experts to MXFP4; for each of their tensors, those that are published in its place."""
     packed = {}
     for name, parameter in model.named_parameters():
         if not name.endswith(("gate_up_proj", "down_proj")):

@@ -6,7 +6,6 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,9 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the engine said, and how it came to it."""
+    """What the engine said to a prompt, and how it came to it."""
 
+    prompt: Tokens
     tokens: Tokens
     cached_tokens: int
     most_at_once: int
@@ -45,12 +45,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one answer."""
+    """On one answer, from the reference's logits for prompt and answer, read all at once without any cache."""
 
     equal: int
-    """So many of its first tokens are the reference's, each after the ones before it."""
+    """So many of its first tokens are the reference's choice after those before: its greedy text has the same ones."""
     ties: int
     """So many of these are the second of two equal logits."""
+    nearest: float
+    """The least difference between the two largest logits at any of its places."""
+    logit_difference: float
+    """The largest difference of our logits, at any place of prompt and answer."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +75,28 @@ class Subject:
         engine.load(lambda _progress: None)
         return cls(reference, engine)
 
-    def expected_logits(self, tokens: Tokens) -> np.ndarray:
-        """The reference's, all at once and without any cache."""
+    @property
+    def decodes_together(self) -> bool:
+        """Whether the sequences of a batch share a forward pass."""
+        return self.engine._decoding._batch._merges
+
+    def judge(self, answer: Answer) -> Verdict:
+        """Compare an answer with what the reference would have said."""
+        tokens = (*answer.prompt, *answer.tokens)
         with torch.no_grad():
-            return self.reference(torch.tensor([tokens]), use_cache=False).logits[0].numpy()
-
-    def logits(self, tokens: Tokens) -> np.ndarray:
-        """Those of the engine's model, all at once."""
-        return np.array(self.engine._model.model(mx.array([tokens]))[0].astype(mx.float32))
-
-    def judge(self, prompt: Tokens, answer: Answer) -> Verdict:
-        """Whether each token is the reference's choice after those before it, which is to say the same greedy text."""
-        logits = self.expected_logits((*prompt, *answer.tokens))[len(prompt) - 1 : -1]
-        gaps = logits.max(axis=1) - np.take_along_axis(logits, np.array(answer.tokens)[:, None], axis=1)[:, 0]
+            expected = self.reference(torch.tensor([tokens]), use_cache=False).logits[0].numpy()
+        ours = np.array(self.engine._model.model(mx.array([tokens]))[0].astype(mx.float32))
+        places = expected[len(answer.prompt) - 1 : -1]
+        second, first = np.sort(places, axis=1)[:, -2:].T
+        gaps = first - places[np.arange(len(places)), answer.tokens]
         different = np.flatnonzero(gaps > TIE)
         equal = int(different[0]) if len(different) else len(gaps)
-        return Verdict(equal, int((gaps[:equal] > 0).sum()))
+        return Verdict(
+            equal=equal,
+            ties=int((gaps[:equal] > 0).sum()),
+            nearest=float((first - second).min()),
+            logit_difference=float(np.abs(ours - expected).max()),
+        )
 
 
 def greedy(prompt: Tokens, tenant: str) -> CompletionRequest:
@@ -156,7 +166,7 @@ class Company:
                 if isinstance(frame, Done):
                     self._disperse()
                     tokens = (frame.context or ())[frame.prompt_eval_count :]
-                    return Answer(tokens, frame.cached_tokens, most_at_once)
+                    return Answer(request.context, tokens, frame.cached_tokens, most_at_once)
         raise AssertionError("unreachable")
 
     def _fill(self, count: int) -> None:
@@ -190,36 +200,40 @@ class Company:
 class Parity:
     """What came out for one architecture."""
 
-    subject: Subject
+    name: str
+    decodes_together: bool
     answers: dict[str, Answer]
-
-    @classmethod
-    def of(cls, subject: Subject) -> Parity:
-        """Ask the same in four ways; then the answers are there."""
-        engine = subject.engine
-        another = (*PROMPT[:SHARED], *reversed(PROMPT[SHARED:]))
-        answers = {"alone": alone(engine, PROMPT, "one"), "in a batch": in_company(engine, PROMPT, "two")}
-        for tenant in ("three", "four"):
-            alone(engine, another, tenant)
-        answers["after a shared beginning"] = alone(engine, PROMPT, "three")
-        answers["cached"] = alone(engine, PROMPT, "three")
-        in_company(engine, PROMPT, "four")
-        answers["cached in a batch"] = in_company(engine, PROMPT, "four")
-        return cls(subject, answers)
-
-    @cached_property
-    def verdicts(self) -> dict[str, Verdict]:
-        """On each answer."""
-        of_each = {tokens: self.subject.judge(PROMPT, answer) for tokens, answer in self._distinct.items()}
-        return {way: of_each[answer.tokens] for way, answer in self.answers.items()}
-
-    @cached_property
-    def logit_difference(self) -> float:
-        """The largest over the prompt and each answer."""
-        texts = [(*PROMPT, *tokens) for tokens in self._distinct]
-        pairs = [(self.subject.logits(text), self.subject.expected_logits(text)) for text in texts]
-        return max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+    """By the way in which they came about."""
+    verdicts: dict[str, Verdict]
 
     @property
-    def _distinct(self) -> dict[Tokens, Answer]:
-        return {answer.tokens: answer for answer in self.answers.values()}
+    def logit_difference(self) -> float:
+        """The largest of all."""
+        return max(verdict.logit_difference for verdict in self.verdicts.values())
+
+    @property
+    def nearest(self) -> float:
+        """The least distance of two logits between which a token was chosen."""
+        return min(verdict.nearest for verdict in self.verdicts.values())
+
+
+def compare(name: str, subject: Subject) -> Parity:
+    """Ask the same in every way, and judge the answers."""
+    answers = ask_in_every_way(subject.engine)
+    of_each = {(answer.prompt, answer.tokens): answer for answer in answers.values()}
+    judged = {text: subject.judge(answer) for text, answer in of_each.items()}
+    verdicts = {way: judged[answer.prompt, answer.tokens] for way, answer in answers.items()}
+    return Parity(name, subject.decodes_together, answers, verdicts)
+
+
+def ask_in_every_way(engine: TextEngine) -> dict[str, Answer]:
+    """The answers to one prompt, by how it was asked; the last one is to the prompt with an answer behind it."""
+    answers = {"alone": alone(engine, PROMPT, "one"), "in a batch": in_company(engine, PROMPT, "two")}
+    for tenant in ("three", "four"):
+        alone(engine, (*PROMPT[:SHARED], *reversed(PROMPT[SHARED:])), tenant)
+        # Where prompts part is known now, and what cannot be cut is kept as it is there.
+        alone(engine, PROMPT, tenant)
+    answers["cached"] = alone(engine, PROMPT, "three")
+    answers["cached in a batch"] = in_company(engine, PROMPT, "four")
+    answers["continued"] = alone(engine, (*PROMPT, *answers["in a batch"].tokens), "two")
+    return answers

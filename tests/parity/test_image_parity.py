@@ -4,6 +4,7 @@ picture from the same noise. Latents may differ by 1e-3, pixels by 2 of 255."""
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,25 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from PIL import Image as Pillow
 
 from paddock.protocol import Image, ImageRequest
 from paddock.runner.engines.base import Engine, EngineOptions
 from paddock.runner.engines.image import flow
 from paddock.runner.engines.image.families import Family, make_family
+from paddock.runner.engines.image.flux2 import Flux2Transformer, read_flux2_config
 from paddock.runner.engines.image.folder import read_folder
 from paddock.runner.engines.image.job import Job, JobLimits, Stage, make_noise
+from paddock.runner.engines.image.layers import finish
 from paddock.runner.engines.image.parts import Parts
 from paddock.runner.engines.image.pictures import within_area
-from paddock.runner.engines.image.vae import unfold
+from paddock.runner.engines.image.vae import Autoencoder, Flux2Autoencoder, read_vae_config
+from paddock.runner.engines.image.zimage import ZImageTransformer, read_zimage_config
 from paddock.runner.engines.registry import make_engine
 
 torch = pytest.importorskip("torch", reason="parity needs torch (the dependency group of that name)")
-pytest.importorskip("diffusers", reason="parity needs diffusers (the dependency group of that name)")
+diffusers = pytest.importorskip("diffusers", reason="parity needs diffusers (the dependency group of that name)")
 
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImageImg2ImgPipeline  # noqa: E402
 from diffusers.pipelines.flux2.image_processor import Flux2ImageProcessor  # noqa: E402
@@ -147,7 +152,7 @@ def text_of(model: Model, prompt: str) -> np.ndarray:
 def test_text_features_are_those_of_the_pipeline(model: Model) -> None:
     [text] = model.engine.prepare(ImageRequest(prompt=PROMPT)).texts
 
-    features = model.parts.text_encoder()(text.tokens, text.length)
+    features = finish(model.parts.text_encoder()(text.tokens, text.length))
 
     assert_near("text", features, text_of(model, PROMPT))
 
@@ -161,7 +166,7 @@ def test_pictures_are_encoded_as_by_the_autoencoder(model: Model) -> None:
         mean = channels_last(pipeline.vae.encode(channels_first(picture)).latent_dist.mode())
         expected = (mean - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
 
-    assert_near("encoded", model.parts.autoencoder.encode(mx.array(picture)), expected)
+    assert_near("encoded", finish(model.parts.autoencoder.encode(mx.array(picture))), expected)
 
 
 def test_latents_are_decoded_as_by_the_autoencoder(model: Model) -> None:
@@ -174,7 +179,7 @@ def test_latents_are_decoded_as_by_the_autoencoder(model: Model) -> None:
         raw = latents / vae.config.scaling_factor + vae.config.shift_factor
     expected = channels_last(vae.decode(raw).sample)
 
-    assert_near("decoded", model.parts.autoencoder.decode(mx.array(model.noise())), expected)
+    assert_near("decoded", finish(model.parts.autoencoder.decode(mx.array(model.noise()))), expected)
 
 
 def test_one_step_of_the_transformer_is_the_same(model: Model) -> None:
@@ -197,9 +202,58 @@ def test_one_step_of_the_transformer_is_the_same(model: Model) -> None:
 
     transformer = model.parts.transformer()
     scene = model.family.scene(transformer, mx.array(features), model.size, [])
-    velocity = model.family.velocity(transformer, mx.array(noise), sigma, scene)
+    velocity = finish(model.family.velocity(transformer, mx.array(noise), sigma, scene))
 
     assert_near("velocity", velocity, expected)
+
+
+# ---- at their real size ----
+
+REAL_VAE = {
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+}
+REAL_Z_IMAGE_VAE = REAL_VAE | {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
+REAL_KLEIN = {
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("reference", "ours", "config", "billions"),
+    [
+        (diffusers.ZImageTransformer2DModel, lambda c: ZImageTransformer(read_zimage_config(c)), {}, 6.15),
+        (diffusers.Flux2Transformer2DModel, lambda c: Flux2Transformer(read_flux2_config(c)), REAL_KLEIN, 3.88),
+        (diffusers.AutoencoderKL, lambda c: Autoencoder(read_vae_config(c)), REAL_Z_IMAGE_VAE, 0.084),
+        (
+            diffusers.AutoencoderKLFlux2,
+            lambda c: Flux2Autoencoder(read_vae_config({**c, "_class_name": "AutoencoderKLFlux2"})),
+            REAL_VAE,
+            0.084,
+        ),
+    ],
+    ids=["Z-Image", "FLUX.2 Klein 4B", "Z-Image's autoencoder", "FLUX.2's autoencoder"],
+)
+def test_the_real_models_tensors_have_their_names_and_shapes_here(
+    reference: Any, ours: Any, config: dict[str, Any], billions: float
+) -> None:
+    with torch.device("meta"):
+        state = reference(**config).state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items() if tensor.dim() > 0}
+
+    found = {}
+    for name, parameter in tree_flatten(ours(config).parameters()):
+        shape = tuple(parameter.shape)
+        found[name] = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+
+    assert found == expected
+    assert sum(map(math.prod, found.values())) / 1e9 == pytest.approx(billions, rel=0.005)
 
 
 # ---- whole pictures ----
@@ -223,8 +277,7 @@ def assert_same_picture(model: Model, ours: tuple[np.ndarray, np.ndarray], pipel
     [picture] = pipeline(**common, output_type="pil").images
     latents, pixels = ours
     if model.family.facts.fills_up:
-        autoencoder = model.parts.autoencoder
-        latents = np.asarray(unfold(mx.array(latents) * autoencoder._deviation() + autoencoder.bn.running_mean))
+        latents = np.asarray(model.parts.autoencoder.unnormed(mx.array(latents)))
     assert_near("latents", latents, expected)
     assert_near("pixels", pixels.astype(float), np.asarray(picture).astype(float), PIXEL_TOLERANCE)
 
@@ -266,7 +319,7 @@ def test_z_image_starts_from_the_same_picture(z_image: Model, monkeypatch: pytes
     picture, file = coloured_noise(WIDTH, HEIGHT, seed=3)
     ours = made(z_image, images=(file,), strength=0.6, steps=STEPS)
     pixels = np.asarray(picture, np.float32)[None] / 127.5 - 1.0
-    looked = channels_first(np.asarray(z_image.parts.autoencoder.encode(mx.array(pixels))))
+    looked = channels_first(np.asarray(finish(z_image.parts.autoencoder.encode(mx.array(pixels)))))
     noise = channels_first(z_image.noise())
     monkeypatch.setattr(pipeline_z_image_img2img, "randn_tensor", lambda *_arguments, **_options: noise)
     pipeline = ZImageImg2ImgPipeline(**z_image.reference.components)

@@ -138,6 +138,20 @@ def test_every_step_needs_less_than_the_one_before() -> None:
     ]
 
 
+def test_a_draft_model_is_the_first_thing_to_go() -> None:
+    model = facts_of(layers=LAYERS)
+    with_draft = replace(model, facts=replace(model.facts, draft=stored_model("small").facts))
+    made = order(with_draft, LoadWish(), Config(), CPU)
+    lowered = list(made.lowered())
+
+    assert made.options.speculates
+    assert made.need.draft_bytes > GB
+    assert not any(lower.options.speculates for lower in lowered)
+    assert [lower.options.prefix_cache_bytes > 0 for lower in lowered] == [True, False, False, False]
+    assert lowered[0].need == order(model, LoadWish(), Config(), CPU).need
+    assert lowered[0].changes_from(made) == " with no draft model"
+
+
 def test_what_a_request_or_a_setting_fixed_is_never_lowered() -> None:
     config = Config(num_parallel=4, prefix_cache_bytes=GB, kv_cache_type="f16", context_length=32768)
 

@@ -5,6 +5,7 @@ import signal
 import stat
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -231,3 +232,9 @@ async def test_a_stop_of_a_process_that_nothing_ends_returns_and_says_that_it_is
 def test_a_runner_is_told_who_shares_the_processors_unless_its_threads_are_fixed(environment, runners):
     arguments = load_arguments(replace(fake_spec(), runners=3), environment)
     assert arguments[arguments.index("--runners") + 1] == runners
+
+
+def test_a_runner_is_told_of_a_draft_model_only_where_there_is_one():
+    assert "--draft-path" not in load_arguments(fake_spec(), {})
+    arguments = load_arguments(replace(fake_spec(), draft_path=Path("/models/draft")), {})
+    assert arguments[arguments.index("--draft-path") + 1] == "/models/draft"

@@ -152,6 +152,7 @@ def _shown(services: Services, model: StoredModel, is_verbose: bool) -> ShowAnsw
         tensors=library.tensors(model) if is_verbose else None,
         capabilities=model.facts.capabilities,
         modified_at=model.modified_at.isoformat(),
+        draft=model.draft_model,
     )
 
 
@@ -211,6 +212,7 @@ async def create_model(request: Request) -> Response:
         template=body.template,
         licenses=_licenses(body.license),
         messages=_opening(body.messages),
+        draft=body.draft,
     )
     library = services_of(request).library
     return _progress(lambda report: create(library, spec, report), is_streamed=body.stream is not False)

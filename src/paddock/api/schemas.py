@@ -143,6 +143,8 @@ class CreateBody(NamedBody, frozen=True):
     requires: str | None = None
     info: dict[str, Any] | None = None
     remote_host: str | None = None
+    draft: str | None = None
+    """Not Ollama's: the name of a model that is here, to foresee this one's tokens with."""
     draft_quantize: str | None = None
     draft_files: dict[str, str] | None = None
     stream: bool | None = None
@@ -183,6 +185,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     prefix_cache: int
     loading: int
     total: int
+    draft: int = 0
+    """All of the draft model."""
 
     @classmethod
     def of(cls, need: Need) -> Terms:
@@ -195,6 +199,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             prefix_cache=need.prefix_cache_bytes,
             loading=need.load_bytes,
             total=need.total_bytes,
+            draft=need.draft_bytes,
         )
 
 
@@ -308,6 +313,8 @@ class ShowAnswer(Answer, kw_only=True, frozen=True):
     tensors: list[dict[str, Any]] | None = None
     capabilities: tuple[str, ...]
     modified_at: str
+    draft: str = ""
+    """Not Ollama's: the name that its draft model had."""
 
 
 class Progress(Answer, frozen=True):

@@ -96,6 +96,7 @@ def _candidates(folder: Path) -> Iterator[tuple[str, Path]]:
 def _described(modelfile: Modelfile) -> dict[str, Any]:
     """What a Modelfile says beside FROM, in the fields of /api/create; what it does not say is left out."""
     fields = {
+        "draft": modelfile.draft,
         "parameters": modelfile.parameters or None,
         "template": modelfile.template,
         "system": modelfile.system,

@@ -12,6 +12,7 @@ from paddock.cli.render import bar, human_bytes, table
 
 VERDICTS = {"fits": "fits", "evicts": "fits after others have gone", "waits": "has to wait", "never": "does not fit"}
 TERMS = ("weights", "context", "workspace", "runtime", "prefix_cache")
+DRAFT = "draft"
 
 
 def fit(model: str, options: Mapping[str, int | None], width: int | None, height: int | None) -> bool:
@@ -35,7 +36,7 @@ def describe(answer: Mapping[str, Any]) -> str:
 
 def terms_table(terms: Mapping[str, int]) -> str:
     """The terms of a need, a row each, and the larger of loading and working in the total."""
-    rows = [(_word(name), human_bytes(terms[name])) for name in TERMS]
+    rows = [(_word(name), human_bytes(terms[name])) for name in _terms_in([terms])]
     if terms["loading"] > terms["context"] + terms["workspace"] + terms["prefix_cache"]:
         rows.append(("loading", human_bytes(terms["loading"])))
     return table(("TERM", "SIZE"), [*rows, ("total", human_bytes(terms["total"]))])
@@ -43,11 +44,12 @@ def terms_table(terms: Mapping[str, int]) -> str:
 
 def running_terms(models: Sequence[Mapping[str, Any]], memories: Sequence[Mapping[str, Any]]) -> str:
     """What `paddock ps --verbose` adds: the terms of each model, how well they were foreseen, and each memory's bar."""
-    heads = ("NAME", *(_word(name).upper() for name in TERMS), "PROMISED", "PEAK", "FORESEEN")
+    names = _terms_in([model["terms"] for model in models])
+    heads = ("NAME", *(_word(name).upper() for name in names), "PROMISED", "PEAK", "FORESEEN")
     rows = [
         (
             model["name"],
-            *(human_bytes(model["terms"][name]) for name in TERMS),
+            *(human_bytes(model["terms"].get(name, 0)) for name in names),
             human_bytes(model["promised"]),
             human_bytes(model["peak"]),
             _foreseen(model["peak"], model["peak_foreseen"]),
@@ -55,6 +57,11 @@ def running_terms(models: Sequence[Mapping[str, Any]], memories: Sequence[Mappin
         for model in models
     ]
     return "\n" + table(heads, rows) + "".join(_shared(memory, models) for memory in memories)
+
+
+def _terms_in(needs: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
+    """Those to show: a draft's only where there is one."""
+    return (*TERMS, DRAFT) if any(need.get(DRAFT) for need in needs) else TERMS
 
 
 def _word(term: str) -> str:

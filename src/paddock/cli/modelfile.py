@@ -5,7 +5,8 @@
     PARAMETER <name> <value>
     TEMPLATE | SYSTEM | LICENSE <text>
     MESSAGE system|user|assistant <text>
-    ADAPTER | RENDERER | PARSER | DRAFT | REQUIRES <text>
+    DRAFT <model>
+    ADAPTER | RENDERER | PARSER | REQUIRES <text>
 
 Commands are case-insensitive. A text goes to the end of its line, or from `"` or `\"""` to its counterpart, over as
 many lines as that takes. LICENSE, MESSAGE and PARAMETER stop add up; of the others the last one counts.
@@ -30,7 +31,6 @@ UNSUPPORTED = {
     "RENDERER": "built-in renderers do not exist here: use the model's own chat template or TEMPLATE",
     "PARSER": "built-in parsers do not exist here: remove the line",
     "REQUIRES": "it names a version of another server: remove the line",
-    "DRAFT": "draft models are not supported: remove the line",
 }
 
 
@@ -49,6 +49,7 @@ class Modelfile:
     """What a Modelfile says about a model. None means that it says nothing."""
 
     source: str = ""
+    draft: str | None = None
     parameters: dict[str, Value] = field(default_factory=dict)
     template: str | None = None
     system: str | None = None
@@ -133,6 +134,8 @@ def _apply(modelfile: Modelfile, command: Command) -> None:
             modelfile.source = command.value
         case "PARAMETER":
             _apply_parameter(modelfile, command)
+        case "DRAFT":
+            modelfile.draft = command.value
         case "TEMPLATE":
             modelfile.template = command.value
         case "SYSTEM":

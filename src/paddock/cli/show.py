@@ -43,6 +43,7 @@ def _model_rows(model: Mapping[str, Any]) -> list[list[str]]:
         "context length": info.get(f"{architecture}.context_length") or details.get("context_length"),
         "embedding length": info.get(f"{architecture}.embedding_length") or details.get("embedding_length"),
         "quantization": details.get("quantization_level"),
+        "draft model": model.get("draft"),
     }
     return [[label, str(value)] for label, value in figures.items() if value]
 

@@ -73,10 +73,10 @@ def foresee(shape: ModelShape, settings: Settings, *, on_accelerator: bool, seen
         return need
     need = _with_measured_terms(need, seen)
     filled = [point for point in seen.points if point.fills(settings)]
-    if filled:
+    # A full context says nothing of the draft's, which is read only where foreseeing pays.
+    if filled and not need.draft_bytes:
         return replace(need, workspace_bytes=max(0, max(_beyond(point, need) for point in filled)))
-    keep_packed = settings.keep_packed
-    factor = max((_factor(shape, point, seen, on_accelerator, keep_packed) for point in seen.points), default=1.0)
+    factor = max((_factor(shape, point, seen, on_accelerator, settings) for point in seen.points), default=1.0)
     return replace(need, workspace_bytes=round(need.workspace_bytes * factor))
 
 
@@ -91,13 +91,13 @@ def _with_measured_terms(need: Need, seen: Seen) -> Need:
 
 def _beyond(point: Point, need: Need) -> int:
     """The workspace in a peak."""
-    known = need.weights_bytes + need.runtime_bytes + need.kv_bytes + point.prefix_bytes
+    known = need.weights_bytes + need.draft_bytes + need.runtime_bytes + need.kv_bytes + point.prefix_bytes
     return round(point.peak_bytes * (1 + VARIATION)) - known
 
 
-def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool, keep_packed: bool) -> float:
+def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool, wanted: Settings) -> float:
     """How much more workspace there was than foreseen; 1 where there was less."""
-    settings = point.settings(keep_packed=keep_packed)
+    settings = replace(point.settings(keep_packed=wanted.keep_packed), speculates=wanted.speculates)
     foreseen = _with_measured_terms(foresee(shape, settings, on_accelerator=on_accelerator), seen)
     beyond = _beyond(point, foreseen) - VARIATION * point.peak_bytes
     return max(1.0, beyond / max(MIB, foreseen.workspace_bytes))

@@ -5,7 +5,7 @@ The formulas were found by reading MLX and mlx-lm and checked against running mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from paddock.memory.encoders import batch_bytes
@@ -29,6 +29,11 @@ that the C library cannot give it back."""
 SCAN_STEP_TOKENS = 256
 """mlx-lm computes state-space layers in steps of this many tokens."""
 
+JUDGED_TOKENS = 9
+"""A token and as many as a draft foresees at most, which the model reads in one pass."""
+
+_JUDGED_VALUE_BYTES = 16
+"""Of each of their logits: in single precision, as it is chosen from, and the draft's probability in double."""
 _FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _ACCELERATOR_ITEM_BYTES = 2
 _CPU_ITEM_BYTES = 4
@@ -90,6 +95,10 @@ class ModelShape(Protocol):
     def largest_tensor_bytes(self) -> int:
         """As stored; experts of one layer count as one."""
 
+    @property
+    def draft(self) -> ModelShape | None:
+        """The smaller model that foresees its tokens."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -104,6 +113,8 @@ class Settings:
     """What may be kept of earlier prompts."""
     keep_packed: bool = False
     """Whether quantised weights stay as they are stored; only the CPU computes with another form."""
+    speculates: bool = False
+    """Whether the draft is loaded too, where the model has one."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,8 @@ class Need:
     """Beyond the weights, while they are read. It is gone before the first token."""
     prefix_cache_bytes: int = 0
     """What may be kept of earlier prompts."""
+    draft_bytes: int = 0
+    """All of the draft model: its weights, its context, and what its tokens are judged with."""
 
     @property
     def working_bytes(self) -> int:
@@ -129,7 +142,7 @@ class Need:
     @property
     def total_bytes(self) -> int:
         """All terms; loading and working are not at the same time."""
-        return self.weights_bytes + self.runtime_bytes + max(self.load_bytes, self.working_bytes)
+        return self.weights_bytes + self.draft_bytes + self.runtime_bytes + max(self.load_bytes, self.working_bytes)
 
     def describe(self) -> str:
         """The terms for a user: "weights 12.0 GB, context 0.2 GB, workspace 0.1 GB, runtime 0.2 GB"."""
@@ -139,6 +152,8 @@ class Need:
             "workspace": self.workspace_bytes,
             "runtime": self.runtime_bytes,
         }
+        if self.draft_bytes:
+            terms["draft model"] = self.draft_bytes
         if self.prefix_cache_bytes:
             terms["prefix cache"] = self.prefix_cache_bytes
         if self.load_bytes > self.working_bytes:
@@ -157,13 +172,16 @@ def estimate(shape: ModelShape, settings: Settings, *, on_accelerator: bool) -> 
     """The memory that a runner of a text model may come to hold with these options: each term has its own function."""
     weights = weights_bytes(shape, on_accelerator, keep_packed=settings.keep_packed)
     item_bytes = item_bytes_of(shape, on_accelerator)
+    draft = shape.draft if settings.speculates else None
+    draft_weights = weights_bytes(draft, on_accelerator, keep_packed=settings.keep_packed) if draft else 0
     return Need(
         weights_bytes=weights,
         kv_bytes=kv_bytes(shape, settings, item_bytes),
         workspace_bytes=workspace_bytes(shape, settings, item_bytes, on_accelerator) + SPARE_BYTES,
         runtime_bytes=ACCELERATOR_RUNTIME_BYTES if on_accelerator else RUNTIME_BYTES,
-        load_bytes=load_bytes(shape, weights),
+        load_bytes=max(load_bytes(shape, weights), load_bytes(draft, draft_weights) if draft else 0),
         prefix_cache_bytes=settings.prefix_cache_bytes,
+        draft_bytes=draft_weights + draft_context_bytes(draft, settings, on_accelerator) if draft else 0,
     )
 
 
@@ -250,6 +268,14 @@ def quantised_group(group: CacheLayers) -> int:
         return 0
     widths = (group.key_width, group.value_width)
     return next((size for size in _GROUP_SIZES if all(width and width % size == 0 for width in widths)), 0)
+
+
+def draft_context_bytes(draft: ModelShape, settings: Settings, on_accelerator: bool) -> int:
+    """What a draft has beside its weights: one context, whatever `parallel` is, since only a sequence that decodes
+    alone is foreseen for, and never in fewer bits; and the numbers of the tokens that are judged at once."""
+    own = replace(settings, parallel=1, kv_bits=0)
+    judged = JUDGED_TOKENS * draft.layers.vocabulary * _JUDGED_VALUE_BYTES if draft.layers else 0
+    return kv_bytes(draft, own, item_bytes_of(draft, on_accelerator)) + judged
 
 
 def _state_bytes(layers: Layers, settings: Settings, item_bytes: int) -> int:

@@ -40,14 +40,16 @@ class Observed:
         self._accelerator = accelerator
         self._seen = _read(self._path)
 
-    def seen(self, digest: str, *, on_accelerator: bool, keep_packed: bool = False) -> Seen | None:
+    def seen(
+        self, digest: str, *, on_accelerator: bool, keep_packed: bool = False, speculates: bool = False
+    ) -> Seen | None:
         """What is known of a model, by these versions of Paddock and MLX on this device, with its weights in this
-        form."""
-        return self._seen.get(self._key(digest, on_accelerator, keep_packed))
+        form, with its draft or without."""
+        return self._seen.get(self._key(digest, on_accelerator, keep_packed, speculates))
 
     def learn(self, digest: str, memory: MemoryTerms, settings: Settings, foreseen: Need) -> bool:
         """Take in what a runner says of itself. Whether it was news; then it is on disk as well."""
-        key = self._key(digest, memory.is_on_accelerator, settings.keep_packed)
+        key = self._key(digest, memory.is_on_accelerator, settings.keep_packed, settings.speculates)
         before = self._seen.get(key)
         after = merged(before, seen_of(memory, settings, foreseen))
         if after == before:
@@ -59,9 +61,10 @@ class Observed:
         _write(self._path, self._seen)
         return True
 
-    def _key(self, digest: str, on_accelerator: bool, keep_packed: bool) -> str:
+    def _key(self, digest: str, on_accelerator: bool, keep_packed: bool, speculates: bool) -> str:
         device = self._accelerator or "accelerator" if on_accelerator else "cpu"
         device += " packed" if keep_packed else ""
+        device += " draft" if speculates else ""
         return "|".join((digest, device, __version__, _mlx_version()))
 
 
@@ -71,7 +74,7 @@ def seen_of(memory: MemoryTerms, settings: Settings, foreseen: Need) -> Seen:
     measured = memory.runtime_bytes + WORKER_BYTES if memory.runtime_bytes else 0
     runtime = measured or foreseen.runtime_bytes
     on_top = _uncounted_bytes(memory, runtime)
-    load_bytes = memory.load_peak_bytes + on_top - memory.weights_bytes - runtime
+    load_bytes = memory.load_peak_bytes + on_top - memory.weights_bytes - runtime - foreseen.draft_bytes
     points: tuple[Point, ...] = ()
     if memory.most_sequences:
         peak = memory.most_bytes + on_top

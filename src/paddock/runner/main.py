@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -68,10 +69,11 @@ def _parser(is_spare: bool = False) -> argparse.ArgumentParser:
     parser.add_argument("--kv-bits", type=int, choices=(0, 8, 4), default=0, help="bits of a number in the KV cache")
     parser.add_argument("--prefix-cache", type=int, default=0, help="bytes that may be kept of earlier prompts")
     parser.add_argument("--keep-packed", type=int, default=0, help="1 computes with weights as they are stored")
+    parser.add_argument("--draft-path", type=Path, help="folder of a smaller model that foresees this one's tokens")
     parser.add_argument("--runners", type=int, default=0, help="that share the processors; 0: do not care")
     parser.add_argument("--pictures-at-once", type=int, default=1, help="pictures of a request made in one batch")
     parser.add_argument("--picture-pixels", type=int, default=0, help="most pixels of a picture; 0: the model's most")
-    parser.add_argument("--tile-pixels", type=int, default=512, help="side of what is decoded of a picture at once")
+    parser.add_argument("--tile-pixels", type=int, default=1024, help="side of what is decoded of a picture at once")
     parser.add_argument("--staged", type=int, default=0, help="1 has the parts of an image model in memory in turn")
     parser.add_argument(_SPARE, action="store_true", help="import, and wait to be told the model")
     parser.add_argument("--debug", action="store_true")
@@ -132,12 +134,16 @@ def _make_engine(arguments: argparse.Namespace) -> Engine:
         kv_bits=arguments.kv_bits,
         prefix_cache_bytes=max(0, arguments.prefix_cache),
         keep_packed=bool(arguments.keep_packed),
+        draft_path=arguments.draft_path,
         pictures_at_once=max(1, arguments.pictures_at_once),
         picture_pixels=max(0, arguments.picture_pixels),
         tile_pixels=max(1, arguments.tile_pixels),
         staged=bool(arguments.staged),
     )
     engine = make_engine(arguments.engine, options)
+    # What was imported stays: looking through it again and again would show as gaps between tokens.
+    gc.collect()
+    gc.freeze()
     if arguments.runners:
         threads = blas.part_of(hygiene.usable_cpus(), arguments.runners)
         blas.use_threads(threads, os.environ, has_cuda=hygiene.has_cuda_wheel())

@@ -93,8 +93,8 @@ class LoadOrder:
     def lowered(self) -> Iterator[LoadOrder]:
         """The same with less and less of what nobody fixed, what is missed least first.
 
-        Nothing kept of earlier prompts; weights as they are stored; fewer sequences; half the context at a time; and
-        the context in 8 bits. A step that does not make the need smaller is left out.
+        No draft model; nothing kept of earlier prompts; weights as they are stored; fewer sequences; half the context
+        at a time; and the context in 8 bits. A step that does not make the need smaller is left out.
         """
         order = self
         for options in self._steps():
@@ -104,6 +104,9 @@ class LoadOrder:
 
     def _steps(self) -> Iterator[RunnerOptions]:
         options = self.options
+        if options.speculates:
+            options = replace(options, speculates=False)
+            yield options
         if not self.is_prefix_cache_fixed and options.prefix_cache_bytes:
             options = replace(options, prefix_cache_bytes=0)
             yield options
@@ -130,6 +133,7 @@ class LoadOrder:
         """What was lowered, as a clause that goes after a reason; empty if nothing was."""
         mine, theirs = self.options, wanted.options
         changes = [
+            *(["no draft model"] if theirs.speculates and not mine.speculates else []),
             *(["no prefix cache"] if mine.prefix_cache_bytes < theirs.prefix_cache_bytes else []),
             *(["weights as they are stored"] if mine.keep_packed and not theirs.keep_packed else []),
             *(
@@ -175,7 +179,8 @@ def order(
 
     is_num_ctx_fixed = fixed.num_ctx is not None or config.context_length > 0
     options = _asked(fixed, config, facts.context_length)
-    options = replace(options, keep_packed=keeps_packed(facts, machine, options.num_gpu))
+    is_packed = keeps_packed(facts, machine, options.num_gpu)
+    options = replace(options, keep_packed=is_packed, speculates=facts.draft is not None)
     if not is_num_ctx_fixed:
         options = with_default_context(options, facts.context_length, machine, need_of)
     options = with_prefix_cache(options, facts, config, machine, need_of)
@@ -202,6 +207,7 @@ def settings_of(options: RunnerOptions) -> Settings:
         kv_bits=options.kv_bits,
         prefix_cache_bytes=options.prefix_cache_bytes,
         keep_packed=options.keep_packed,
+        speculates=options.speculates,
     )
 
 

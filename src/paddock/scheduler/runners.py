@@ -21,6 +21,7 @@ from paddock.scheduler.actions import ShrinkCaches, StartRunner, StopRunner
 from paddock.scheduler.events import Event
 from paddock.scheduler.order import LoadOrder
 from paddock.scheduler.recycle import drift_bytes
+from paddock.store.views import draft_view
 from paddock.supervisor.model_server import MemorySize, ModelServer, RunnerSpec
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class Runners:
             engine=order.model.facts.engine,
             model_path=model_path,
             options=order.options,
+            draft_path=draft_view(model_path) if order.options.speculates else None,
             environment=placement(action.pool_id, all_devices()),
             memory_limit_bytes=order.need.total_bytes - order.need.runtime_bytes,
             runners=action.runners,

@@ -188,7 +188,12 @@ class Scheduler:
             on_accelerator = machine.runs_on_accelerator(options.num_gpu)
             if self._observed is None:
                 return None
-            return self._observed.seen(model.digest, on_accelerator=on_accelerator, keep_packed=options.keep_packed)
+            return self._observed.seen(
+                model.digest,
+                on_accelerator=on_accelerator,
+                keep_packed=options.keep_packed,
+                speculates=options.speculates,
+            )
 
         return order(model, wish, config, machine, seen)
 

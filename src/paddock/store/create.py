@@ -14,10 +14,12 @@ from paddock.errors import BadRequest, InvalidModelFiles
 from paddock.options import parse_options
 from paddock.store.blobs import blob_not_found
 from paddock.store.capabilities import with_template
+from paddock.store.drafts import draft_layers, find_draft
 from paddock.store.facts import ModelFacts
 from paddock.store.library import MAX_TEXT_BYTES, Library, StoredModel
 from paddock.store.manifest import (
     CONFIG_TYPE,
+    DRAFT_FOLDER,
     LICENSE_TYPE,
     MESSAGES_TYPE,
     PARAMETERS_TYPE,
@@ -54,6 +56,8 @@ class CreateSpec:
     licenses: tuple[str, ...] | None = None
     messages: tuple[Mapping[str, str], ...] | None = None
     """Turns that precede every conversation, each with `role` and `content`."""
+    draft: str | None = None
+    """The name of a smaller model that is here, to foresee this one's tokens with."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class _Base:
     facts: ModelFacts
     files: tuple[Layer, ...]
     parent: StoredModel | None = None
+    draft_model: str = ""
+    """The name of its draft model, whose files are among these."""
 
 
 def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredModel:
@@ -80,10 +86,12 @@ def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredMode
 
 def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress) -> StoredModel:
     """Add what the spec says to the base, and write the manifest."""
+    if spec.draft:
+        base = _with_draft(library, base, spec.draft)
     facts = base.facts
     if spec.template:
         facts = replace(facts, capabilities=with_template(facts.capabilities, spec.template))
-    config = StoredConfig.of(facts, base.parent.name.display if base.parent else "")
+    config = StoredConfig.of(facts, base.parent.name.display if base.parent else "", base.draft_model)
     contents = [*_said(spec, base.parent), (CONFIG_TYPE, config.encode())]
     *layers, config_layer = (_layer(media_type, content) for media_type, content in contents)
     for layer in (*layers, config_layer):
@@ -150,7 +158,22 @@ def _check_texts(spec: CreateSpec) -> None:
 def _base_from_model(library: Library, name: str) -> _Base:
     parent = library.get(ModelName.parse(name))
     library.files(parent)  # what is damaged makes no new model
-    return _Base(parent.facts, parent.manifest.files, parent)
+    layers = (*parent.manifest.files, *draft_layers(parent.manifest.draft_files))
+    return _Base(parent.facts, layers, parent, parent.draft_model)
+
+
+def _with_draft(library: Library, base: _Base, name: str) -> _Base:
+    """The same with this draft model, in place of one that it may have."""
+    own = tuple(layer for layer in base.files if not str(layer.name).startswith(DRAFT_FOLDER))
+    paths = {str(layer.name): library.blobs.path(layer.digest) for layer in own}
+    draft = find_draft(library, name, base.facts, paths)
+    files = (*own, *draft_layers(draft.manifest.files))
+    return replace(
+        base,
+        facts=replace(base.facts, draft=replace(draft.facts, draft=None)),
+        files=files,
+        draft_model=draft.name.display,
+    )
 
 
 def _base_from_files(library: Library, digests: Mapping[str, str]) -> _Base:
@@ -164,6 +187,10 @@ def _base_from_files(library: Library, digests: Mapping[str, str]) -> _Base:
 
 
 def _file_layer(library: Library, name: str, digest: str) -> Layer:
+    if name.startswith(DRAFT_FOLDER):
+        raise BadRequest(
+            f"A model has no files in {DRAFT_FOLDER}: name its draft model, which is there already, instead."
+        )
     media_type, digest = media_type_of(name), parse_digest(digest)
     return Layer(media_type, digest, library.blobs.size(digest), name)
 

@@ -55,6 +55,8 @@ class ModelFacts:
     """As above with quantised weights as float32 too; 0 where it is not known how they are packed."""
     largest_tensor_bytes: int = 0
     """As stored; the experts of one layer, which the engine stacks, count as one."""
+    draft: ModelFacts | None = None
+    """Of the smaller model that foresees its tokens."""
 
 
 def read_facts(files: Mapping[str, Path]) -> ModelFacts:

@@ -69,6 +69,8 @@ class StoredModel:
     messages: tuple[dict[str, str], ...]
     parent_model: str
     manifest: Manifest
+    draft_model: str = ""
+    """The name that its draft model had."""
 
 
 class Library:
@@ -156,7 +158,7 @@ class Library:
 
         A blob that the disk has damaged is removed on the way, so that creating the model again uploads it again.
         """
-        for layer in model.manifest.files:
+        for layer in (*model.manifest.files, *model.manifest.draft_files):
             problem = "missing" if not self.blobs.has(layer.digest) else ""
             if not problem and self.blobs.size(layer.digest) != layer.size:
                 if not self.blobs.is_intact(layer.digest):
@@ -169,7 +171,8 @@ class Library:
         return {str(layer.name): self.blobs.path(layer.digest) for layer in model.manifest.files}
 
     def view(self, model: StoredModel) -> Path:
-        """A folder of links to the model's files under their own names, for a runner. DamagedModel as `files`."""
+        """A folder of links to the model's files under their own names, for a runner, and beside it `draft_view` if it
+        has a draft model. DamagedModel as `files`."""
         with self._exclusive():
             self.files(model)
             return self._views.make(model.digest, model.manifest)
@@ -203,7 +206,7 @@ class Library:
         """The manifest in a file. DamagedModel if it is none, or names files that no model may have."""
         try:
             manifest = Manifest.parse(found.data)
-            for layer in manifest.files:
+            for layer in (*manifest.files, *manifest.draft_files):
                 media_type_of(str(layer.name))
         except (StoreError, BadRequest):
             raise DamagedModel(
@@ -233,6 +236,7 @@ class Library:
             messages=self._decoded(manifest, MESSAGES_TYPE, tuple[dict[str, str], ...]) or (),
             parent_model=config.parent_model,
             manifest=manifest,
+            draft_model=config.draft.parent_model if config.draft else "",
         )
 
     def _texts(self, manifest: Manifest, media_type: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ SYSTEM_TYPE = "application/vnd.ollama.image.system"
 PARAMETERS_TYPE = "application/vnd.ollama.image.params"
 MESSAGES_TYPE = "application/vnd.ollama.image.messages"
 LICENSE_TYPE = "application/vnd.ollama.image.license"
+DRAFT_FOLDER = "draft/"
+"""What the names of the draft model's files begin with."""
 
 FILE_TYPES = (WEIGHTS_TYPE, JSON_TYPE)
 """Layers that are files of the model itself; the others are what was said about it at its creation."""
@@ -69,6 +71,19 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def files(self) -> tuple[Layer, ...]:
         """The layers that are files of the model, each with a name."""
+        return tuple(layer for layer in self._named if not str(layer.name).startswith(DRAFT_FOLDER))
+
+    @property
+    def draft_files(self) -> tuple[Layer, ...]:
+        """The files of its draft model, under the names that they have there."""
+        return tuple(
+            msgspec.structs.replace(layer, name=str(layer.name).removeprefix(DRAFT_FOLDER))
+            for layer in self._named
+            if str(layer.name).startswith(DRAFT_FOLDER)
+        )
+
+    @property
+    def _named(self) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if layer.media_type in FILE_TYPES and layer.name)
 
     @property

@@ -26,6 +26,8 @@ def _modelfile_lines(model: StoredModel) -> Iterator[str]:
     yield '# Modelfile written by "paddock show"'
     yield "# To build a model on top of this one, change what follows and keep this line:"
     yield f"FROM {model.name.display}"
+    if model.draft_model:
+        yield f"# Its draft model, which comes with it: {model.draft_model}"
     if model.template:
         yield f"TEMPLATE {_block(model.template)}"
     if model.system:

@@ -37,10 +37,12 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     float32_bytes: int = 0
     dense_bytes: int = 0
     largest_tensor_bytes: int = 0
+    draft: StoredConfig | None = None
+    """Of the draft model; its `parent_model` is the name that it had."""
 
     @classmethod
-    def of(cls, facts: ModelFacts, parent_model: str = "") -> StoredConfig:
-        """The config of a model with these facts."""
+    def of(cls, facts: ModelFacts, parent_model: str = "", draft_model: str = "") -> StoredConfig:
+        """The config of a model with these facts; `draft_model` is the name of its draft, if it has one."""
         return cls(
             model_format=facts.format,
             model_family=facts.family,
@@ -63,6 +65,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             float32_bytes=facts.float32_bytes,
             dense_bytes=facts.dense_bytes,
             largest_tensor_bytes=facts.largest_tensor_bytes,
+            draft=cls.of(facts.draft, draft_model) if facts.draft else None,
         )
 
     @classmethod
@@ -107,4 +110,5 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             float32_bytes=self.float32_bytes,
             dense_bytes=self.dense_bytes,
             largest_tensor_bytes=self.largest_tensor_bytes,
+            draft=self.draft.facts if self.draft else None,
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from paddock.store.blobs import Blobs
 from paddock.store.durable import FOLDER_MODE, told_plainly
-from paddock.store.manifest import Manifest
+from paddock.store.manifest import Layer, Manifest
+
+_DRAFT = ".draft"
 
 
 class Views:
@@ -22,44 +25,57 @@ class Views:
             self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
     def make(self, digest: str, manifest: Manifest) -> Path:
-        """The view of a manifest, built anew unless it is there and whole. All its blobs must be present."""
+        """The view of a manifest, and beside it that of its draft model if it has one, built anew unless they are there
+        and whole. All its blobs must be present."""
         view = self._folder / digest
         with told_plainly():
-            if self._is_whole(view, manifest):
-                return view
-            shutil.rmtree(view, ignore_errors=True)
-            building = self._folder / f".{digest[:16]}.{secrets.token_hex(8)}"
-            try:
-                self._build(building, manifest)
-                building.rename(view)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
+            self._ensure(view, manifest.files)
+            if manifest.draft_files:
+                self._ensure(draft_view(view), manifest.draft_files)
         return view
+
+    def _ensure(self, view: Path, layers: Sequence[Layer]) -> None:
+        if self._is_whole(view, layers):
+            return
+        shutil.rmtree(view, ignore_errors=True)
+        building = self._folder / f".{view.name[:16]}.{secrets.token_hex(8)}"
+        try:
+            self._build(building, layers)
+            building.rename(view)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
 
     def remove(self, digest: str) -> None:
         """Forget a view; a runner that has its files open keeps them. Idempotent."""
-        shutil.rmtree(self._folder / digest, ignore_errors=True)
+        view = self._folder / digest
+        for folder in (view, draft_view(view)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def keep_only(self, digests: set[str]) -> None:
         """Forget all views but those of these manifests."""
         with told_plainly():
             for view in self._folder.iterdir():
-                if view.name not in digests:
+                if view.name.removesuffix(_DRAFT) not in digests:
                     shutil.rmtree(view, ignore_errors=True)
 
-    def _is_whole(self, view: Path, manifest: Manifest) -> bool:
-        """Whether every file of the manifest, and no other, leads to its blob."""
-        wanted = {str(layer.name): self._blobs.path(layer.digest) for layer in manifest.files}
+    def _is_whole(self, view: Path, layers: Sequence[Layer]) -> bool:
+        """Whether each of these files, and no other, leads to its blob."""
+        wanted = {str(layer.name): self._blobs.path(layer.digest) for layer in layers}
         found = {str(path.relative_to(view)) for path in view.rglob("*") if path.is_symlink() or not path.is_dir()}
         if found != wanted.keys():
             return False
         return all((view / name).exists() and (view / name).samefile(blob) for name, blob in wanted.items())
 
-    def _build(self, building: Path, manifest: Manifest) -> None:
-        for layer in manifest.files:
+    def _build(self, building: Path, layers: Sequence[Layer]) -> None:
+        for layer in layers:
             link = building / str(layer.name)
             link.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             _link(self._blobs.path(layer.digest), link)
+
+
+def draft_view(view: Path) -> Path:
+    """Where the view of a model's draft is, by the model's own."""
+    return view.with_name(view.name + _DRAFT)
 
 
 def _link(blob: Path, link: Path) -> None:

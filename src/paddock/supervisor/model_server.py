@@ -54,6 +54,8 @@ class RunnerOptions:
     """What the runner may keep of earlier prompts."""
     keep_packed: bool = False
     """True has it compute with weights as they are stored, where another form would be faster and larger."""
+    speculates: bool = False
+    """Whether it loads the model's draft as well, to foresee tokens with."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class RunnerSpec:
     model_path: Path
     """Folder of links to the model's files."""
     options: RunnerOptions
+    draft_path: Path | None = None
+    """As `model_path`, of the model's draft, where the options say that it speculates."""
     environment: dict[str, str] = field(default_factory=dict)
     memory_limit_bytes: int = 0
     """What the engine may hold of the machine's memory, its caches included; 0 leaves it to the engine."""

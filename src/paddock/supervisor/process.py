@@ -261,7 +261,8 @@ def load_arguments(spec: RunnerSpec, environment: Mapping[str, str]) -> tuple[st
         "--keep-packed": int(spec.options.keep_packed),
         "--runners": 0 if THREADS_VARIABLE in environment else spec.runners,
     }
-    return tuple(str(part) for pair in values.items() for part in pair)
+    draft = () if spec.draft_path is None else ("--draft-path", str(spec.draft_path))
+    return (*(str(part) for pair in values.items() for part in pair), *draft)
 
 
 def _listen(path: Path) -> socket.socket:

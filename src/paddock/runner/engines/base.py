@@ -53,12 +53,15 @@ class EngineOptions:
     """What may be kept of earlier prompts, to read their beginnings only once."""
     keep_packed: bool = False
     """True computes with weights as they are stored, where another form would be faster and larger."""
+    draft_path: Path | None = None
+    """Folder of a smaller model that foresees tokens for this one."""
     pictures_at_once: int = 1
     """Pictures of one request that are made in one batch; the others of it follow."""
     picture_pixels: int = 0
     """Most pixels of one picture; 0 leaves it to the model."""
-    tile_pixels: int = 512
-    """Side of what an image model's autoencoder reads or writes at once; larger pictures go in overlapping tiles."""
+    tile_pixels: int = 1024
+    """Side of what an image model's autoencoder reads or writes at once; larger pictures go in overlapping tiles, which
+    takes less memory but is not quite the same picture."""
     staged: bool = False
     """True never has an image model's text encoder and transformer in memory together."""
 

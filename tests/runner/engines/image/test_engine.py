@@ -1,38 +1,19 @@
 """The engine itself, on tiny models and in this process."""
 
-import io
-import shutil
-from collections import defaultdict
-from pathlib import Path
-
 import mlx.core as mx
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 
-from paddock.errors import BadRequest, ContextTooLong, DamagedModel, InvalidOption, Unsupported, UnsupportedModel
 from paddock.protocol import (
     Activity,
-    ChatMessage,
-    ChatRequest,
-    CompletionRequest,
     Done,
     Failed,
-    Image,
-    ImageRequest,
     Step,
-    TokenizeRequest,
 )
-from paddock.runner.engines.base import Engine, EngineOptions
+from paddock.runner.engines.base import Engine
 from paddock.runner.engines.image.png import read_details
-from paddock.runner.engines.registry import make_engine
-from tests.runner.engines.image.tiny_folders import edit_config, edit_weights
-
-
-def loaded(folder: Path, **options: object) -> Engine:
-    engine = make_engine("image", EngineOptions(folder, num_ctx=512, **options))
-    engine.load(lambda _progress: None)
-    return engine
+from tests.runner.engines.image.running import a_file, a_pattern, ask, changed, loaded, pictures, pixels, run
+from tests.runner.engines.image.tiny_folders import edit_weights
 
 
 @pytest.fixture(scope="module")
@@ -43,43 +24,6 @@ def engine(tiny_z_image) -> Engine:
 @pytest.fixture(scope="module")
 def klein(tiny_klein) -> Engine:
     return loaded(tiny_klein)
-
-
-def ask(prompt: str = "a red circle", **more: object) -> ImageRequest:
-    return ImageRequest(prompt=prompt, **{"seed": 5, **more})
-
-
-def run(engine: Engine, *requests: ImageRequest) -> list[list]:
-    """The frames of each request, all submitted at once."""
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return [frames[request_id] for request_id in range(len(requests))]
-
-
-def pictures(frames: list) -> list[Image]:
-    return [frame for frame in frames if isinstance(frame, Image)]
-
-
-def pixels(picture: Image) -> np.ndarray:
-    return np.asarray(Pillow.open(io.BytesIO(picture.data)))
-
-
-def a_file(width: int = 64, height: int = 64, colour: tuple[int, int, int] = (200, 30, 40), **options: object) -> bytes:
-    file = io.BytesIO()
-    Pillow.new("RGB", (width, height), colour).save(file, **{"format": "PNG", **options})
-    return file.getvalue()
-
-
-def a_pattern(seed: int) -> bytes:
-    """A file of coloured noise."""
-    file = io.BytesIO()
-    noise = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Pillow.fromarray(noise).save(file, format="PNG")
-    return file.getvalue()
 
 
 # ---- making pictures ----
@@ -150,6 +94,23 @@ def test_requests_take_turns(engine):
         order += [(request_id, frame.done) for request_id, frame in engine.step() if isinstance(frame, Step)]
 
     assert order == [(request_id, done) for done in range(4) for request_id in (1, 2)]
+
+
+def test_a_long_step_is_done_in_slices_and_no_other_request_comes_between(engine, monkeypatch):
+    """With slices of no time every engine step makes one block, so each shows that the work goes on."""
+    [expected] = run(engine, ask())
+    monkeypatch.setattr("paddock.runner.engines.image.job.SLICE_SECONDS", 0.0)
+    for request_id in (1, 2):
+        engine.submit(request_id, engine.prepare(ask()))
+    frames, steps = [], 0
+    while engine.has_work:
+        frames += engine.step()
+        steps += 1
+
+    assert steps > 2 * 10
+    done = [(request_id, frame.done) for request_id, frame in frames if isinstance(frame, Step)]
+    assert done == [(request_id, done) for done in range(4) for request_id in (1, 2)]
+    assert pictures([frame for _, frame in frames])[0].data == pictures(expected)[0].data
 
 
 def test_a_negative_prompt_works_with_guidance(engine):
@@ -258,6 +219,26 @@ def test_parts_that_are_in_memory_one_at_a_time_give_the_same_picture(engine, ti
     assert staged.memory().weights_bytes < engine.memory().weights_bytes
 
 
+# ---- half precision ----
+
+
+@pytest.mark.parametrize("model", ["tiny_z_image", "tiny_klein"])
+def test_half_precision_makes_nearly_the_same_picture(request, monkeypatch, model):
+    """As on an accelerator, but on the CPU: no part of the way may fall back to another type, or fail in this one."""
+    folder = request.getfixturevalue(model)
+    single = loaded(folder)
+    monkeypatch.setattr("paddock.runner.engines.image.parts.compute_type", lambda: mx.bfloat16)
+    half = loaded(folder)
+    exact, near = (
+        pixels(pictures(run(engine, ask(width=32, height=24, steps=2))[0])[0]).astype(float)
+        for engine in (single, half)
+    )
+
+    assert half.memory().weights_bytes < 0.55 * single.memory().weights_bytes
+    decibels = 10 * np.log10(255**2 / ((exact - near) ** 2).mean())
+    assert 30 <= decibels < 100, "near, and not the same"
+
+
 # ---- tiles ----
 
 
@@ -312,131 +293,3 @@ def test_klein_looks_at_references_and_takes_the_size_of_the_first(klein):
     assert images[0].shape == (72, 80, 3)
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[1], images[2])
-
-
-# ---- what is refused ----
-
-
-@pytest.mark.parametrize(
-    ("more", "error", "words"),
-    [
-        ({"prompt": " "}, BadRequest, "prompt"),
-        ({"width": 33, "height": 32}, InvalidOption, "multiple of 8"),
-        ({"width": 8192, "height": 32}, InvalidOption, "width"),
-        ({"width": 32}, InvalidOption, "together"),
-        ({"steps": 151}, InvalidOption, "steps"),
-        ({"count": 0}, InvalidOption, "count"),
-        ({"guidance": -1.0}, InvalidOption, "guidance"),
-        ({"guidance": float("nan")}, InvalidOption, "guidance"),
-        ({"seed": 2**63}, InvalidOption, "seed"),
-        ({"negative_prompt": "blue"}, BadRequest, "guidance above 0"),
-        ({"strength": 0.5}, Unsupported, "picture"),
-        ({"prompt": "x" * 600}, ContextTooLong, "254"),
-        ({"images": (b"AAAA",)}, BadRequest, "Image 1"),
-        ({"images": (a_file(), a_file())}, BadRequest, "at most one"),
-        ({"images": (a_file(20, 20),)}, BadRequest, "at least 64"),
-        ({"images": (a_file(64, 640),)}, BadRequest, "narrow"),
-        ({"images": (a_file(),), "strength": 0.0}, InvalidOption, "strength"),
-    ],
-)
-def test_what_cannot_be_honoured_is_refused_in_a_sentence(engine, more, error, words):
-    with pytest.raises(error, match=words) as caught:
-        engine.prepare(ask(**{"prompt": "a circle", **more}))
-
-    assert caught.value.message.endswith(".")
-
-
-@pytest.mark.parametrize("more", [{"guidance": 3.0}, {"negative_prompt": "blue"}, {"strength": 0.5}])
-def test_a_distilled_model_refuses_what_it_would_ignore(klein, more):
-    with pytest.raises(Unsupported):
-        klein.prepare(ask(**more))
-
-
-def test_a_picture_may_have_only_as_many_pixels_as_memory_is_promised_for(tiny_z_image):
-    engine = loaded(tiny_z_image, picture_pixels=64 * 64)
-
-    engine.prepare(ask(width=64, height=64))
-    with pytest.raises(BadRequest, match="4096 pixels"):
-        engine.prepare(ask(width=64, height=72))
-
-
-@pytest.mark.parametrize(
-    "request_", [CompletionRequest(prompt="hello"), ChatRequest(messages=(ChatMessage(role="user", content="hello"),))]
-)
-def test_an_image_model_generates_no_text(engine, request_):
-    with pytest.raises(Unsupported, match="pictures"):
-        engine.prepare(request_)
-
-
-def test_its_tokenizer_can_be_asked(engine):
-    tokens = engine.tokenize(TokenizeRequest(text="hello"))
-
-    assert engine.detokenize(tokens) == "hello"
-    with pytest.raises(BadRequest):
-        engine.detokenize([100_000])
-
-
-# ---- damaged models ----
-
-
-def changed(folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(folder, tmp_path / "model")
-
-
-def test_a_missing_tensor_fails_the_load_and_is_named(tiny_z_image, tmp_path):
-    folder = changed(tiny_z_image, tmp_path)
-    edit_weights(folder, "transformer", {"layers.0.attention.to_q.weight": None, "x_pad_token": None})
-
-    with pytest.raises(DamagedModel, match=r"transformer lacks 2 tensors, layers.0.attention.to_q.weight first"):
-        loaded(folder)
-
-
-def test_an_unknown_tensor_fails_the_load_and_is_named(tiny_z_image, tmp_path):
-    folder = changed(tiny_z_image, tmp_path)
-    edit_weights(folder, "vae", {"decoder.conv_in.gain": mx.zeros((1,))})
-
-    with pytest.raises(DamagedModel, match=r"decoder.conv_in.gain"):
-        loaded(folder)
-
-
-def test_a_tensor_of_another_shape_fails_the_load(tiny_z_image, tmp_path):
-    folder = changed(tiny_z_image, tmp_path)
-    edit_weights(folder, "text_encoder", {"model.embed_tokens.weight": mx.zeros((258, 16))})
-
-    with pytest.raises(DamagedModel, match=r"embed_tokens.weight is not of the shape"):
-        loaded(folder)
-
-
-@pytest.mark.parametrize(
-    ("file", "changes", "error"),
-    [
-        ("model_index.json", {"_class_name": "FluxPipeline"}, UnsupportedModel),
-        ("model_index.json", {"transformer": ["diffusers", "Flux2Transformer2DModel"]}, UnsupportedModel),
-        ("scheduler/scheduler_config.json", {"use_karras_sigmas": True}, UnsupportedModel),
-        ("scheduler/scheduler_config.json", {"_class_name": "DDIMScheduler"}, UnsupportedModel),
-        ("transformer/config.json", {"dim": "large"}, DamagedModel),
-        ("transformer/config.json", {"n_layers": 10_000}, DamagedModel),
-        ("transformer/config.json", {"siglip_feat_dim": 16}, UnsupportedModel),
-        ("text_encoder/config.json", {"model_type": "llama"}, UnsupportedModel),
-        ("text_encoder/config.json", {"vocab_size": None}, DamagedModel),
-        ("vae/config.json", {"act_fn": "relu"}, UnsupportedModel),
-        ("vae/config.json", {"latent_channels": 8}, DamagedModel),
-    ],
-)
-def test_configs_that_are_wrong_or_ask_for_more_fail_the_load(tiny_z_image, tmp_path, file, changes, error):
-    folder = changed(tiny_z_image, tmp_path)
-    edit_config(folder, file, **changes)
-
-    with pytest.raises(error):
-        loaded(folder)
-
-
-@pytest.mark.parametrize(
-    "file", ["model_index.json", "vae/config.json", "transformer/diffusion_pytorch_model.safetensors"]
-)
-def test_a_missing_file_fails_the_load(tiny_z_image, tmp_path, file):
-    folder = changed(tiny_z_image, tmp_path)
-    (folder / file).unlink()
-
-    with pytest.raises(DamagedModel):
-        loaded(folder)

@@ -1,7 +1,7 @@
 """The image engine: Z-Image and FLUX.2 Klein, making the pictures of several requests in turn.
 
-Each step does one thing for one request (a text, a tile, one step of denoising), so a cancelled request costs at most
-the one that is being done.
+Each step does one thing for one request (a text, a tile, one step of denoising), or a part of it where that takes long;
+so a cancelled request costs at most the one thing that is being done.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from paddock.runner.engines.image.job import Job, JobLimits
 from paddock.runner.engines.image.parts import Parts
 from paddock.runner.engines.image.preparation import Preparation, load_tokenizer
 from paddock.runner.engines.text.meter import Meter
+from paddock.runner.engines.text.model import cpu_forms
 from paddock.runner.engines.text.prompt.renderer import Renderer
 from paddock.runner.failures import as_failed
 from paddock.runner.watch import Watch
@@ -87,9 +88,11 @@ class ImageEngine:
             mx.set_memory_limit(limit_bytes)
             own_bytes = mx.set_cache_limit(limit_bytes // _SPARE_SHARE)
             mx.set_cache_limit(min(own_bytes, limit_bytes // _SPARE_SHARE))
-        self._renderer.start()
+        if mx.default_device() == mx.cpu:
+            cpu_forms.install()
         folder = read_folder(self._options.model_path)
         family = make_family(folder)
+        self._renderer.start()
         tokenizer = load_tokenizer(folder.path / TOKENIZER)
         report(0.02)
         parts = Parts(folder, family, staged=self._options.staged, keep_packed=self._options.keep_packed)
@@ -128,7 +131,7 @@ class ImageEngine:
             self._jobs.popleft()
             del job
             mx.clear_cache()
-        elif not self._options.staged:
+        elif job.is_between_things and not self._options.staged:
             # With parts in memory one at a time, taking turns would read them again and again.
             self._jobs.rotate(-1)
         return [(request_id, frame) for frame in frames]

@@ -22,7 +22,7 @@ from paddock.runner.engines.image.folder import (
     TRANSFORMER,
     ModelFolder,
 )
-from paddock.runner.engines.image.layers import Rotation
+from paddock.runner.engines.image.layers import Rotation, Work
 from paddock.runner.engines.image.vae import Autoencoder, Flux2Autoencoder, read_vae_config
 
 MAX_SIDE = 4096
@@ -122,7 +122,7 @@ class Family(Protocol):
         """What the transformer sees of a text's features [length, width] and of encoded references [1, rows, columns,
         channels], beside a picture of `size`, rows and columns of latent cells."""
 
-    def velocity(self, transformer: Any, latents: mx.array, sigma: float, scene: Scene) -> mx.array:
+    def velocity(self, transformer: Any, latents: mx.array, sigma: float, scene: Scene) -> Work:
         """d latents / d sigma at one noise level, [batch, rows, columns, channels] like the latents; float32."""
 
 
@@ -204,12 +204,13 @@ class ZImageFamily:
         rotation = transformer.picture_rotation(rows // zimage.PATCH, columns // zimage.PATCH, length)
         return Scene(caption.tokens, rotation, text_rotation=caption.rotation)
 
-    def velocity(self, transformer: Any, latents: mx.array, sigma: float, scene: Scene) -> mx.array:
+    def velocity(self, transformer: Any, latents: mx.array, sigma: float, scene: Scene) -> Work:
         # The model's time runs from noise to picture, and so does its velocity.
         time = (_THOUSAND - sigma * self._flow.num_train_timesteps) / _THOUSAND
         assert scene.text_rotation is not None
         caption = zimage.Caption(scene.text, scene.text_rotation)
-        return -transformer(latents, time, caption, scene.rotation)
+        velocity: mx.array = yield from transformer(latents, time, caption, scene.rotation)
+        return -velocity
 
 
 class Flux2KleinFamily:
@@ -270,12 +271,12 @@ class Flux2KleinFamily:
             references=mx.concatenate(tokens, axis=1) if tokens else None,
         )
 
-    def velocity(self, transformer: Any, latents: mx.array, sigma: float, scene: Scene) -> mx.array:
+    def velocity(self, transformer: Any, latents: mx.array, sigma: float, scene: Scene) -> Work:
         batch, rows, columns, channels = latents.shape
         tokens = latents.reshape(batch, rows * columns, channels)
         if scene.references is not None:
             others = mx.broadcast_to(scene.references, (batch, *scene.references.shape[1:]))
             tokens = mx.concatenate([tokens, others], axis=1)
         time = sigma * self._flow.num_train_timesteps
-        predicted = transformer(tokens, time, scene.text, scene.rotation)
+        predicted: mx.array = yield from transformer(tokens, time, scene.text, scene.rotation)
         return predicted[:, : rows * columns].reshape(latents.shape)

@@ -17,6 +17,7 @@ from paddock.errors import DamagedModel, UnsupportedModel
 from paddock.runner.engines.image.layers import (
     Positions,
     Rotation,
+    Work,
     attend,
     embed_time,
     float_type,
@@ -250,8 +251,11 @@ class Flux2Transformer(nn.Module):
         """Of text and pictures together: rows of (picture, row, column, place in the text)."""
         return make_rotation(positions, self._config.axes_dims_rope, self._config.rope_theta)
 
-    def __call__(self, tokens: mx.array, time: float, text: mx.array, rotation: Rotation) -> mx.array:
-        """Velocity of the tokens, [batch, count, in_channels] as they are, float32. `time` is sigma in thousandths."""
+    def __call__(self, tokens: mx.array, time: float, text: mx.array, rotation: Rotation) -> Work:
+        """Velocity of the tokens, [batch, count, in_channels] as they are, float32. It stops after each block.
+
+        `time` is sigma in thousandths.
+        """
         batch = tokens.shape[0]
         channels = self._config.timestep_guidance_channels
         times = mx.full((batch,), time, dtype=mx.float32)
@@ -263,10 +267,12 @@ class Flux2Transformer(nn.Module):
         text = mx.broadcast_to(text, (batch, *text.shape[1:]))
         for block in self.transformer_blocks:
             picture, text = block(picture, text, of_picture, of_text, rotation)
+            yield
         length = text.shape[1]
         both = mx.concatenate([text, picture], axis=1)
         for block in self.single_transformer_blocks:
             both = settle(block(both, of_both, rotation))
+            yield
         return self.proj_out(self.norm_out(both[:, length:], embedded)).astype(mx.float32)
 
 

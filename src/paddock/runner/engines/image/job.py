@@ -16,9 +16,16 @@ from paddock.runner.engines.base import EncodedText, PicturePrompt, Pixels
 from paddock.runner.engines.image.families import Edits, Family, Scene, guided
 from paddock.runner.engines.image.flow import first_step
 from paddock.runner.engines.image.folder import AUTOENCODER, TEXT_ENCODER, TRANSFORMER
+from paddock.runner.engines.image.layers import Work
 from paddock.runner.engines.image.parts import Parts
 from paddock.runner.engines.image.png import write_png
 from paddock.runner.engines.image.tiling import Mosaic, Tile
+
+SLICE_SECONDS = 5.0
+"""A step that takes longer is interrupted where it can be, so that everyone sees that it goes on, and can cancel it."""
+
+
+_LEAST_TILE_CELLS = 8
 
 
 class Stage(enum.Enum):
@@ -87,6 +94,7 @@ class Job:
         self._latents = mx.zeros((0,))
         self._developed = 0
         self._mosaic: Mosaic | None = None
+        self._work: Work | None = None
         self._steps_done = 0
         self._read_ns = 0
         self._made_ns = 0
@@ -98,6 +106,11 @@ class Job:
     @property
     def is_finished(self) -> bool:
         return self._stage is Stage.DONE
+
+    @property
+    def is_between_things(self) -> bool:
+        """Whether nothing is half done, so that another job may go on without more memory."""
+        return self._work is None
 
     @property
     def part(self) -> str:
@@ -115,7 +128,8 @@ class Job:
         return self._prompt.width * self._prompt.height * min(self._limits.pictures_at_once, self._prompt.count)
 
     def step(self) -> list[Frame]:
-        """Do what the stage says, once; the last frame of the last step is Done."""
+        """Do what the stage says, once, or as much of it as a slice of time allows; the last frame of the last step is
+        Done."""
         began_ns, stage = time.monotonic_ns(), self._stage
         work: dict[Stage, Callable[[], list[Frame]]] = {
             Stage.READ: self._read,
@@ -131,6 +145,22 @@ class Job:
             self._made_ns += took_ns
         return [*frames, self._done()] if self.is_finished else frames
 
+    def _advanced(self, begin: Callable[[], Work]) -> mx.array | None:
+        """The result of what is under way, or of what is begun now; None if the slice of time ends before."""
+        if self._work is None:
+            self._work = begin()
+        ends_at = time.monotonic() + SLICE_SECONDS
+        try:
+            next(self._work)
+            while time.monotonic() < ends_at:
+                next(self._work)
+        except StopIteration as end:
+            self._work = None
+            result: mx.array = end.value
+            mx.eval(result)
+            return result
+        return None
+
     def _enter(self, stage: Stage) -> None:
         assert stage in NEXT_STAGES[self._stage], f"{self._stage} -> {stage}"
         self._stage = stage
@@ -139,8 +169,9 @@ class Job:
 
     def _read(self) -> list[Frame]:
         text: EncodedText = self._prompt.texts[len(self._features)]
-        features = self._parts.text_encoder()(text.tokens, text.length)
-        mx.eval(features)
+        features = self._advanced(lambda: self._parts.text_encoder()(text.tokens, text.length))
+        if features is None:
+            return []
         self._features.append(features)
         if len(self._features) < len(self._prompt.texts):
             return []
@@ -156,7 +187,11 @@ class Job:
         piece = pixels[
             tile.rows.start * cell : tile.rows.end * cell, tile.columns.start * cell : tile.columns.end * cell
         ]
-        latents = self._parts.autoencoder.encode(mx.array(piece)[None].astype(mx.float32) / 127.5 - 1.0)
+        latents = self._advanced(
+            lambda: self._parts.autoencoder.encode(mx.array(piece)[None].astype(mx.float32) / 127.5 - 1.0)
+        )
+        if latents is None:
+            return []
         self._mosaic.place(np.array(latents[0]))
         if self._mosaic.next_tile is None:
             self._looked.append(mx.array(self._mosaic.whole())[None])
@@ -168,27 +203,41 @@ class Job:
     # ---- denoising ----
 
     def _denoise(self) -> list[Frame]:
-        transformer = self._parts.transformer()
         if not self._scenes:
-            references = self._looked if self._family.facts.edits is Edits.REFERENCES else []
-            self._scenes = [
-                self._family.scene(transformer, features, self._size, references) for features in self._features
-            ]
-            self._features = []
-        if self._next_step == self._first_step:
+            self._look_around()
+        if self._next_step == self._first_step and self.is_between_things:
             self._latents = self._first_latents()
-        sigma, next_sigma = (float(self._sigmas[place]) for place in (self._next_step, self._next_step + 1))
-        velocities = [self._family.velocity(transformer, self._latents, sigma, scene) for scene in self._scenes]
-        velocity = velocities[0]
-        if len(velocities) > 1:
-            velocity = guided(self._family.facts.guidance_kind, self._prompt.guidance, *velocities)
-        self._latents = self._latents + float(np.float32(next_sigma) - np.float32(sigma)) * velocity
-        mx.eval(self._latents)
+        latents = self._advanced(self._next_latents)
+        if latents is None:
+            return []
+        self._latents = latents
         self._next_step += 1
         self._steps_done += 1
         if self._next_step == self._prompt.steps:
             self._enter(Stage.DEVELOP)
         return [Step(done=self._steps_done, total=self._steps_total)]
+
+    def _look_around(self) -> None:
+        """Make of texts and references what the transformer sees of them."""
+        transformer = self._parts.transformer()
+        references = self._looked if self._family.facts.edits is Edits.REFERENCES else []
+        self._scenes = [
+            self._family.scene(transformer, features, self._size, references) for features in self._features
+        ]
+        self._features = []
+
+    def _next_latents(self) -> Work:
+        """The latents at the next noise level: one step of Euler's."""
+        transformer = self._parts.transformer()
+        sigma, next_sigma = (self._sigmas[place] for place in (self._next_step, self._next_step + 1))
+        velocities = []
+        for scene in self._scenes:
+            velocity = yield from self._family.velocity(transformer, self._latents, float(sigma), scene)
+            velocities.append(velocity)
+        velocity = velocities[0]
+        if len(velocities) > 1:
+            velocity = guided(self._family.facts.guidance_kind, self._prompt.guidance, *velocities)
+        return self._latents + float(next_sigma - sigma) * velocity
 
     def _first_latents(self) -> mx.array:
         """Noise, or a given picture under as much noise as the first step expects; one for each of the batch."""
@@ -218,7 +267,9 @@ class Job:
         tile = _next(self._mosaic)
         place = self._developed - self._batch_start
         rows, columns = slice(tile.rows.start, tile.rows.end), slice(tile.columns.start, tile.columns.end)
-        values = self._parts.autoencoder.decode(self._latents[place : place + 1, rows, columns])
+        values = self._advanced(lambda: self._parts.autoencoder.decode(self._latents[place : place + 1, rows, columns]))
+        if values is None:
+            return []
         self._mosaic.place(np.array(values[0]))
         if self._mosaic.next_tile is not None:
             return []
@@ -245,7 +296,7 @@ class Job:
 
     @property
     def _tile_cells(self) -> int:
-        return max(1, self._limits.tile_pixels // self._family.facts.cell)
+        return max(_LEAST_TILE_CELLS, self._limits.tile_pixels // self._family.facts.cell)
 
     def _done(self) -> Done:
         return Done(
@@ -264,7 +315,12 @@ def _next(mosaic: Mosaic) -> Tile:
 
 
 def _pixels(mosaic: Mosaic) -> Pixels:
-    """Values of about -1 to 1 as bytes."""
-    if not np.isfinite(mosaic.whole()).all():
+    """Values of about -1 to 1 as bytes. It works in the mosaic's own memory, which large pictures have much of."""
+    values = mosaic.whole()
+    if not np.isfinite(values).all():
         raise DamagedModel("The model makes pictures that are no numbers: pull or create the model again.")
-    return np.rint((mosaic.whole() * 0.5 + 0.5).clip(0.0, 1.0) * 255.0).astype(np.uint8)
+    values *= 0.5
+    values += 0.5
+    np.clip(values, 0.0, 1.0, out=values)
+    values *= 255.0
+    return np.rint(values, out=values).astype(np.uint8)

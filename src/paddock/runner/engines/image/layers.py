@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -70,6 +70,20 @@ def embed_time(times: mx.array, width: int) -> mx.array:
     frequencies = mx.exp(-math.log(10_000.0) * mx.arange(half, dtype=mx.float32) / half)
     angles = times.astype(mx.float32)[:, None] * frequencies[None]
     return mx.concatenate([mx.cos(angles), mx.sin(angles)], axis=-1)
+
+
+Work = Generator[None, None, mx.array]
+"""A computation that stops now and then, so that whoever runs it can do something else, and returns its result."""
+
+
+def finish(work: Work) -> mx.array:
+    """The result of a computation that is let run through."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: mx.array = end.value
+            return result
 
 
 def settle(array: mx.array) -> mx.array:

@@ -26,6 +26,11 @@ _COUNTER = "bn.num_batches_tracked"
 Part = TypeVar("Part", bound=nn.Module)
 
 
+def compute_type() -> mx.Dtype:
+    """What weights are turned into: half precision, save on the CPU, where that takes MLX several times as long."""
+    return mx.float32 if mx.default_device() == mx.cpu else mx.bfloat16
+
+
 class Parts:
     """Text encoder, transformer and autoencoder of one folder."""
 
@@ -35,11 +40,9 @@ class Parts:
         self._folder = folder
         self._family = family
         self._staged = staged
-        # Half precision on the CPU takes MLX several times as long as single.
-        is_on_cpu = mx.default_device() == mx.cpu
-        self._kind = mx.float32 if is_on_cpu else mx.bfloat16
-        # And packed weights longer still.
-        self._unpacks = is_on_cpu and not keep_packed
+        self._kind = compute_type()
+        # On the CPU MLX computes with packed weights many times slower than with float32.
+        self._unpacks = mx.default_device() == mx.cpu and not keep_packed
         self._text_encoder: TextEncoder | None = None
         self._transformer: nn.Module | None = None
         self._autoencoder: Autoencoder | None = None

@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx_lm.models.qwen3 import ModelArgs, Qwen3Model
 
 from paddock.errors import DamagedModel, UnsupportedModel
-from paddock.runner.engines.image.layers import settle
+from paddock.runner.engines.image.layers import Work, settle
 
 
 class TextEncoder(nn.Module):
@@ -50,8 +50,8 @@ class TextEncoder(nn.Module):
             return not index.isdigit() or int(index) < len(self.model.layers)
         return True
 
-    def __call__(self, tokens: Sequence[int], length: int) -> mx.array:
-        """Features of each token, [count, states taken x width], float32 or the weights' own type.
+    def __call__(self, tokens: Sequence[int], length: int) -> Work:
+        """Features of each token, [count, states taken x width], of the weights' own type. It stops after each layer.
 
         Of `tokens` the first `length` are the text; those that fill up see the text and are seen by none.
         """
@@ -63,6 +63,7 @@ class TextEncoder(nn.Module):
         states = [self.model.embed_tokens(mx.array([list(tokens)]))]
         for layer in self.model.layers[: max(self._taken)]:
             states.append(settle(layer(states[-1], mask, None)))
+            yield
         return mx.concatenate([states[state][0] for state in self._taken], axis=-1)
 
 

@@ -5,7 +5,7 @@ Layers carry the names of the checkpoint's own tensors. Arrays are [batch, heigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from paddock.errors import DamagedModel, UnsupportedModel
-from paddock.runner.engines.image.layers import settle
+from paddock.runner.engines.image.convolution import Convolution, Doubling, GroupNorm, Halving, Pointwise, bands_of
+from paddock.runner.engines.image.layers import Work, settle
 
-_EPSILON = 1e-6
-_NEIGHBOURS = 9
-_BAND_VALUES = 16 * 1024 * 1024
-"""Neighbours that are written out at once, at most."""
 _FOLD = 2
 """Latent cells to a side of one folded cell in the variant of FLUX.2."""
 
@@ -80,73 +77,29 @@ def read_vae_config(config: Mapping[str, Any]) -> VaeConfig:
     return sizes
 
 
-class _GroupNorm(nn.Module):
-    """Each group of channels gets mean 0 and variance 1 over the picture, then each channel a scale and a shift.
-
-    Statistics are float32 and are taken along one side at a time, so that sums of many numbers stay exact enough.
-    """
-
-    def __init__(self, channels: int, groups: int) -> None:
-        super().__init__()
-        self._groups = groups
-        self.weight = mx.ones((channels,))
-        self.bias = mx.zeros((channels,))
-
-    def __call__(self, cells: mx.array) -> mx.array:
-        centred = cells.astype(mx.float32)
-        centred = centred - self._mean(centred)
-        scale = mx.rsqrt(self._mean(centred * centred) + _EPSILON)
-        return settle((centred * (scale * self.weight) + self.bias).astype(cells.dtype))
-
-    def _mean(self, cells: mx.array) -> mx.array:
-        """Of each group, for each channel: [batch, 1, 1, channels]."""
-        by_channel = cells.mean(axis=2).mean(axis=1)
-        groups = by_channel.reshape(by_channel.shape[0], self._groups, -1)
-        means = mx.broadcast_to(groups.mean(axis=-1, keepdims=True), groups.shape)
-        return means.reshape(by_channel.shape[0], 1, 1, -1)
-
-
-class _Convolution(nn.Conv2d):
-    """3 x 3. On the CPU MLX writes out each cell's nine neighbours: there it goes in bands of rows that bound this."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out, kernel_size=3, padding=1)
-
-    def __call__(self, cells: mx.array) -> mx.array:
-        _, height, width, channels = cells.shape
-        rows = max(1, _BAND_VALUES // (_NEIGHBOURS * width * channels))
-        if mx.default_device() != mx.cpu or rows >= height:
-            return settle(super().__call__(cells))
-        padded = mx.pad(cells, [(0, 0), (1, 1), (0, 0), (0, 0)])
-        bands = [
-            settle(mx.conv2d(padded[:, start : start + rows + 2], self.weight, padding=(0, 1)) + self.bias)
-            for start in range(0, height, rows)
-        ]
-        return settle(mx.concatenate(bands, axis=1))
-
-
 class _Residual(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = _GroupNorm(channels_in, groups)
-        self.conv1 = _Convolution(channels_in, channels_out)
-        self.norm2 = _GroupNorm(channels_out, groups)
-        self.conv2 = _Convolution(channels_out, channels_out)
+        self.norm1 = GroupNorm(channels_in, groups)
+        self.conv1 = Convolution(channels_in, channels_out)
+        self.norm2 = GroupNorm(channels_out, groups)
+        self.conv2 = Convolution(channels_out, channels_out)
         if channels_in != channels_out:
-            self.conv_shortcut = nn.Conv2d(channels_in, channels_out, kernel_size=1)
+            self.conv_shortcut = Pointwise(channels_in, channels_out)
 
     def __call__(self, cells: mx.array) -> mx.array:
-        mixed = self.conv1(nn.silu(self.norm1(cells)))
-        mixed = self.conv2(nn.silu(self.norm2(mixed)))
+        _, height, width, _ = cells.shape
+        mixed = self.conv1.over(self.norm1.active_rows(cells), height, width)
+        mixed = self.conv2.over(self.norm2.active_rows(mixed), height, width)
         return (self.conv_shortcut(cells) if "conv_shortcut" in self else cells) + mixed
 
 
 class _CellAttention(nn.Module):
-    """All cells look at all, with one head."""
+    """All cells look at all, with one head; so many at a time that their scores are bounded."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.group_norm = _GroupNorm(channels, groups)
+        self.group_norm = GroupNorm(channels, groups)
         self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels) for _ in range(3))
         self.to_out = [nn.Linear(channels, channels)]
 
@@ -154,7 +107,12 @@ class _CellAttention(nn.Module):
         batch, height, width, channels = cells.shape
         normed = self.group_norm(cells).reshape(batch, 1, height * width, channels)
         queries, keys, values = self.to_q(normed), self.to_k(normed), self.to_v(normed)
-        mixed = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=channels**-0.5)
+        scale = channels**-0.5
+        parts = [
+            settle(mx.fast.scaled_dot_product_attention(queries[:, :, start:end], keys, values, scale=scale))
+            for start, end in bands_of(height * width, height * width)
+        ]
+        mixed = mx.concatenate(parts, axis=2)
         return cells + self.to_out[0](mixed).reshape(cells.shape)
 
 
@@ -166,31 +124,10 @@ class _Middle(nn.Module):
         if config.mid_block_add_attention:
             self.attentions = [_CellAttention(channels, groups)]
 
-    def __call__(self, cells: mx.array) -> mx.array:
-        cells = self.resnets[0](cells)
-        if "attentions" in self:
-            cells = self.attentions[0](cells)
-        return self.resnets[1](cells)
-
-
-class _Halving(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
-
-    def __call__(self, cells: mx.array) -> mx.array:
-        halved: mx.array = self.conv(mx.pad(cells, [(0, 0), (0, 1), (0, 1), (0, 0)]))
-        return halved
-
-
-class _Doubling(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = _Convolution(channels, channels)
-
-    def __call__(self, cells: mx.array) -> mx.array:
-        doubled: mx.array = self.conv(mx.repeat(mx.repeat(cells, 2, axis=1), 2, axis=2))
-        return doubled
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Its parts in the order in which they are computed."""
+        return [self.resnets[0], *self.get("attentions", ()), self.resnets[1]]
 
 
 class _Stage(nn.Module):
@@ -201,58 +138,60 @@ class _Stage(nn.Module):
         widths = [channels_in, *[channels_out] * (count - 1)]
         self.resnets = [_Residual(width, channels_out, groups) for width in widths]
 
-    def __call__(self, cells: mx.array) -> mx.array:
-        for block in self.resnets:
-            cells = block(cells)
-        for change in (*self.get("downsamplers", ()), *self.get("upsamplers", ())):
-            cells = change(cells)
-        return cells
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """As in `_Middle`."""
+        return [*self.resnets, *self.get("downsamplers", ()), *self.get("upsamplers", ())]
 
 
 class _Encoder(nn.Module):
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
         widths, groups = config.block_out_channels, config.norm_num_groups
-        self.conv_in = _Convolution(config.in_channels, widths[0])
+        self.conv_in = Convolution(config.in_channels, widths[0])
         self.down_blocks = []
         for index, width in enumerate(widths):
             stage = _Stage(widths[max(0, index - 1)], width, config.layers_per_block, groups)
             if index < len(widths) - 1:
-                stage.downsamplers = [_Halving(width)]
+                stage.downsamplers = [Halving(width)]
             self.down_blocks.append(stage)
         self.mid_block = _Middle(widths[-1], config)
-        self.conv_norm_out = _GroupNorm(widths[-1], groups)
-        self.conv_out = _Convolution(widths[-1], 2 * config.latent_channels)
+        self.conv_norm_out = GroupNorm(widths[-1], groups)
+        self.conv_out = Convolution(widths[-1], 2 * config.latent_channels)
 
-    def __call__(self, cells: mx.array) -> mx.array:
-        cells = self.conv_in(cells)
-        for stage in self.down_blocks:
-            cells = stage(cells)
-        result: mx.array = self.conv_out(nn.silu(self.conv_norm_out(self.mid_block(cells))))
-        return result
+    def __call__(self, cells: mx.array) -> Work:
+        stages: list[Any] = [*self.down_blocks, self.mid_block]
+        return _through(self, [block for stage in stages for block in stage.blocks], cells)
 
 
 class _Decoder(nn.Module):
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
         widths, groups = config.decoder_channels[::-1], config.norm_num_groups
-        self.conv_in = _Convolution(config.latent_channels, widths[0])
+        self.conv_in = Convolution(config.latent_channels, widths[0])
         self.mid_block = _Middle(widths[0], config)
         self.up_blocks = []
         for index, width in enumerate(widths):
             stage = _Stage(widths[max(0, index - 1)], width, config.layers_per_block + 1, groups)
             if index < len(widths) - 1:
-                stage.upsamplers = [_Doubling(width)]
+                stage.upsamplers = [Doubling(width)]
             self.up_blocks.append(stage)
-        self.conv_norm_out = _GroupNorm(widths[-1], groups)
-        self.conv_out = _Convolution(widths[-1], config.out_channels)
+        self.conv_norm_out = GroupNorm(widths[-1], groups)
+        self.conv_out = Convolution(widths[-1], config.out_channels)
 
-    def __call__(self, cells: mx.array) -> mx.array:
-        cells = self.mid_block(self.conv_in(cells))
-        for stage in self.up_blocks:
-            cells = stage(cells)
-        result: mx.array = self.conv_out(nn.silu(self.conv_norm_out(cells)))
-        return result
+    def __call__(self, cells: mx.array) -> Work:
+        stages: list[Any] = [self.mid_block, *self.up_blocks]
+        return _through(self, [block for stage in stages for block in stage.blocks], cells)
+
+
+def _through(module: Any, blocks: Sequence[nn.Module], cells: mx.array) -> Work:
+    """An encoder's or a decoder's result; it stops after each block."""
+    cells = module.conv_in(cells)
+    for block in blocks:
+        cells = settle(block(cells))
+        yield
+    result: mx.array = module.conv_out.over(module.conv_norm_out.active_rows(cells), *cells.shape[1:3])
+    return result
 
 
 class Autoencoder(nn.Module):
@@ -268,27 +207,29 @@ class Autoencoder(nn.Module):
         if config.use_post_quant_conv:
             self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, kernel_size=1)
 
-    def encode(self, picture: mx.array) -> mx.array:
-        """Latents of pixels in -1 to 1: the mean of what the encoder tells; float32."""
-        return (self.raw_latents(picture) - self._config.shift_factor) * self._config.scaling_factor
+    def encode(self, picture: mx.array) -> Work:
+        """Latents of pixels in -1 to 1: the mean of what the encoder tells; float32. It stops after each block."""
+        cells = yield from self._raw_latents(picture)
+        return (cells - self._config.shift_factor) * self._config.scaling_factor
 
-    def decode(self, latents: mx.array) -> mx.array:
-        """Pixels, about -1 to 1; float32."""
-        return self.pixels(latents / self._config.scaling_factor + self._config.shift_factor)
+    def decode(self, latents: mx.array) -> Work:
+        """Pixels, about -1 to 1; float32. It stops after each block."""
+        return self._pixels(latents / self._config.scaling_factor + self._config.shift_factor)
 
-    def raw_latents(self, picture: mx.array) -> mx.array:
+    def _raw_latents(self, picture: mx.array) -> Work:
         """What the encoder itself gives for pixels in -1 to 1; float32."""
-        cells = self.encoder(picture.astype(self.encoder.conv_in.weight.dtype))
+        cells = yield from self.encoder(picture.astype(self.encoder.conv_in.weight.dtype))
         if "quant_conv" in self:
             cells = self.quant_conv(cells)
         return cells[..., : self._config.latent_channels].astype(mx.float32)
 
-    def pixels(self, cells: mx.array) -> mx.array:
+    def _pixels(self, cells: mx.array) -> Work:
         """What the decoder itself makes of its own latents; float32."""
         cells = cells.astype(self.decoder.conv_in.weight.dtype)
         if "post_quant_conv" in self:
             cells = self.post_quant_conv(cells)
-        return self.decoder(cells).astype(mx.float32)
+        pixels: mx.array = yield from self.decoder(cells)
+        return pixels.astype(mx.float32)
 
 
 class _Statistics(nn.Module):
@@ -308,11 +249,16 @@ class Flux2Autoencoder(Autoencoder):
         super().__init__(config)
         self.bn = _Statistics(config.latent_channels * _FOLD * _FOLD)
 
-    def encode(self, picture: mx.array) -> mx.array:
-        return (fold(self.raw_latents(picture)) - self.bn.running_mean) / self._deviation()
+    def encode(self, picture: mx.array) -> Work:
+        cells = yield from self._raw_latents(picture)
+        return (fold(cells) - self.bn.running_mean) / self._deviation()
 
-    def decode(self, latents: mx.array) -> mx.array:
-        return self.pixels(unfold(latents * self._deviation() + self.bn.running_mean))
+    def decode(self, latents: mx.array) -> Work:
+        return self._pixels(self.unnormed(latents))
+
+    def unnormed(self, latents: mx.array) -> mx.array:
+        """The decoder's own latents: with the mean and variance that they had, and unfolded."""
+        return unfold(latents * self._deviation() + self.bn.running_mean)
 
     def _deviation(self) -> mx.array:
         return mx.sqrt(self.bn.running_var + self._config.batch_norm_eps)

@@ -17,6 +17,7 @@ from paddock.errors import DamagedModel, UnsupportedModel
 from paddock.runner.engines.image.layers import (
     Positions,
     Rotation,
+    Work,
     attend,
     embed_time,
     float_type,
@@ -199,8 +200,9 @@ class ZImageTransformer(nn.Module):
         """Positions of a picture of so many tokens, which begins where a caption of that length ends."""
         return self._rotation(picture_positions(rows, columns, caption_length))
 
-    def __call__(self, latents: mx.array, time: float, caption: Caption, rotation: Rotation) -> mx.array:
-        """Velocity towards the picture, of the shape of `latents` ([batch, height, width, channels]); float32.
+    def __call__(self, latents: mx.array, time: float, caption: Caption, rotation: Rotation) -> Work:
+        """Velocity towards the picture, of the shape of `latents` ([batch, height, width, channels]); float32. It stops
+        after each block.
 
         `time` is 1 - sigma; `rotation` is that of the picture.
         """
@@ -214,6 +216,7 @@ class ZImageTransformer(nn.Module):
         tokens = _fill_up(embedder(patches.astype(float_type(embedder))), self.x_pad_token)
         for block in self.noise_refiner:
             tokens = settle(block(tokens, rotation, embedded_time))
+            yield
         text = mx.broadcast_to(caption.tokens, (batch, *caption.tokens.shape[1:]))
         tokens = mx.concatenate([tokens, text], axis=1)
         both = Rotation(
@@ -222,6 +225,7 @@ class ZImageTransformer(nn.Module):
         )
         for block in self.layers:
             tokens = settle(block(tokens, both, embedded_time))
+            yield
         patches = self.all_final_layer[_KEY](tokens[:, :count], embedded_time).astype(mx.float32)
         patches = patches.reshape(batch, height // PATCH, width // PATCH, PATCH, PATCH, channels)
         return patches.transpose(0, 1, 3, 2, 4, 5).reshape(latents.shape)

@@ -17,6 +17,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, CacheList, KVCache, RotatingKVCache
 
+from paddock.runner.engines.text.speculation.trimming import room, take_back
+
 logger = logging.getLogger(__name__)
 
 Caches = list[Any]
@@ -104,6 +106,26 @@ class Batch:
             group.lengths = [length + 1 for length in group.lengths]
             first += group.size
         return parts[0] if len(parts) == 1 else mx.concatenate(parts)
+
+    # ---- a sequence that is alone ----
+
+    @property
+    def room(self) -> int:
+        """Tokens that could be read now and taken back; 0 unless there is one sequence, and its caches can do that."""
+        return room(self._groups[0].caches) if len(self) == 1 else 0
+
+    def forward_all(self, tokens: mx.array) -> mx.array:
+        """Logits (tokens, vocabulary) after each of several tokens of the only sequence; not computed yet."""
+        [group] = self._groups
+        group.lengths = [group.lengths[0] + tokens.size]
+        return self._model(tokens[None], cache=group.caches)[0]
+
+    def take_back(self, count: int) -> None:
+        """Forget the last tokens of the only sequence, for which there was room."""
+        if count:
+            [group] = self._groups
+            group.lengths = [group.lengths[0] - count]
+            take_back(group.caches, count)
 
     def _find(self, row: int) -> tuple[_Group, int]:
         for group in self._groups:

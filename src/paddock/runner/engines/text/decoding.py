@@ -21,6 +21,7 @@ from paddock.runner.engines.text.sampling import host as host_sampling
 from paddock.runner.engines.text.sampling.device import DeviceLikelihoods
 from paddock.runner.engines.text.sampling.options import Floats, Ints, Likelihoods, Options
 from paddock.runner.engines.text.sequence import Sequence
+from paddock.runner.engines.text.speculation.speculator import Speculator
 
 Chosen = mx.array | Ints
 """Tokens of all sequences, on the device or on the host."""
@@ -40,11 +41,20 @@ class Produced:
 class Decoder:
     """The batch, and the logits or tokens that are under way for it."""
 
-    def __init__(self, model: nn.Module, vocabulary: int, *, merges: bool, on_device: bool) -> None:
-        """Only ids below `vocabulary` are ever chosen."""
+    def __init__(
+        self,
+        model: nn.Module,
+        vocabulary: int,
+        *,
+        merges: bool,
+        on_device: bool,
+        speculator: Speculator | None = None,
+    ) -> None:
+        """Only ids below `vocabulary` are ever chosen. `speculator`: foresees tokens of a sequence that is alone."""
         self._batch = Batch(model, merges=merges)
         self._vocabulary = vocabulary
         self._on_device = on_device
+        self._speculator = speculator
         self._rows: list[Sequence] = []
         self._logits: mx.array | None = None
         self._chosen: Chosen | None = None
@@ -60,6 +70,7 @@ class Decoder:
 
     def join(self, sequence: Sequence, logits: mx.array) -> None:
         """Take a sequence in, with the logits (1, vocabulary) of its first token. Its caches are the batch's now."""
+        self._settle()
         logits = self._known(logits)
         if self._chosen is not None:
             chosen = mx.array(self._choose(logits, [sequence]))
@@ -72,6 +83,7 @@ class Decoder:
 
     def remove(self, sequence: Sequence) -> Caches:
         """Take a sequence out; its caches, to be read only."""
+        self._settle()
         row = next(row for row, each in enumerate(self._rows) if each is sequence)
         caches = self._batch.caches_of(row)
         self._leave([row])
@@ -79,6 +91,8 @@ class Decoder:
 
     def clear(self) -> None:
         """Drop everything, as after an error in the middle of a step."""
+        if self._speculator is not None:
+            self._speculator.forget()
         self._batch.leave(range(len(self._batch)))
         self._rows, self._logits, self._chosen, self._options = [], None, None, None
 
@@ -94,9 +108,10 @@ class Decoder:
         chosen = self._choose(logits, self._rows) if self._chosen is None else self._chosen
         likelihoods = self._measured(logits, chosen)
         self._chosen = None
-        if all(map(self._runs_ahead, self._rows)):
+        is_foreseen = self._speculator is not None and self._speculator.wants(self._batch, self._rows)
+        if not is_foreseen and all(map(self._runs_ahead, self._rows)):
             return self._step_ahead(chosen, likelihoods)
-        return self._advance(_numbers(chosen), likelihoods)
+        return self._advance(_numbers(chosen), likelihoods, is_foreseen=is_foreseen)
 
     def _step_ahead(self, chosen: Chosen, likelihoods: list[Likelihoods | None]) -> list[Produced]:
         rows = list(self._rows)
@@ -114,13 +129,15 @@ class Decoder:
                 caches[row] = self.remove(sequence)
         return _produced(rows, numbers, likelihoods, caches)
 
-    def _advance(self, tokens: list[int], likelihoods: list[Likelihoods | None]) -> list[Produced]:
+    def _advance(
+        self, tokens: list[int], likelihoods: list[Likelihoods | None], *, is_foreseen: bool
+    ) -> list[Produced]:
         """Feed the tokens of the sequences that go on; the others leave."""
         rows = list(self._rows)
         caches = self._leave_where([not _goes_on(*pair) for pair in zip(rows, tokens, strict=True)])
         if self._rows:
             fed = [token for row, token in enumerate(tokens) if row not in caches]
-            mx.async_eval(self._feed(mx.array(fed, dtype=mx.int32)))
+            mx.async_eval(self._feed_foreseen(*fed) if is_foreseen else self._feed(mx.array(fed, dtype=mx.int32)))
         return _produced(rows, tokens, likelihoods, caches)
 
     def _feed(self, tokens: mx.array) -> mx.array:
@@ -130,12 +147,27 @@ class Decoder:
             sequence.was_fed()
         return self._logits
 
+    def _feed_foreseen(self, token: int) -> mx.array:
+        """As `_feed` for the only sequence, of which more may be read already."""
+        assert self._speculator is not None, "nothing foresees"
+        [sequence] = self._rows
+        self._logits = self._known(self._speculator.feed(self._batch, sequence, token))
+        sequence.was_fed()
+        return self._logits
+
+    def _settle(self) -> None:
+        """Have caches hold what was chosen, and nothing that is only foreseen."""
+        if self._speculator is not None:
+            self._speculator.settle(self._batch)
+
     def _runs_ahead(self, sequence: Sequence) -> bool:
         """Whether the model may be given the next token of this sequence before the host has seen it."""
         return not sequence.is_constrained if self._on_device else sequence.chooser.is_simple
 
     def _choose(self, logits: mx.array, rows: list[Sequence], newest: mx.array | None = None) -> Chosen:
         options = self._options_of(rows)
+        if self._speculator is not None and self._speculator.is_ahead:
+            return self._speculator.choose(_on_host(logits), options, rows)
         choosers = [sequence.chooser for sequence in rows]
         masks = [sequence.mask for sequence in rows]
         if self._on_device or all(chooser.is_simple for chooser in choosers):
@@ -167,6 +199,8 @@ class Decoder:
     def _leave_where(self, leaves: list[bool]) -> dict[int, Caches]:
         """Take rows out of the batch; the caches of each, by its row."""
         rows = [row for row, leaving in enumerate(leaves) if leaving]
+        if rows:
+            self._settle()
         caches = {row: self._batch.caches_of(row) for row in rows}
         self._leave(rows)
         return caches

@@ -36,6 +36,10 @@ from paddock.runner.engines.text.prompt.preparation import Preparation
 from paddock.runner.engines.text.prompt.renderer import Renderer
 from paddock.runner.engines.text.reading import Reader
 from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
+from paddock.runner.engines.text.speculation.draft import Draft, load_draft, part_of
+from paddock.runner.engines.text.speculation.policy import Policy
+from paddock.runner.engines.text.speculation.speculator import Speculator
+from paddock.runner.engines.text.speculation.trimming import room
 from paddock.runner.failures import as_failed
 from paddock.runner.watch import Watch
 
@@ -45,6 +49,8 @@ Told = list[tuple[RequestId, Frame]]
 
 _SPARE_SHARE = 8
 """Of the memory limit, one part in so many may be spare buffers."""
+_MAIN_SHARE = 0.9
+"""Of a load, where a draft model follows."""
 _CLEAR_EVERY_STEPS = 256
 """How often MLX's allocator gives its spare buffers back, as mlx-lm's own loop does."""
 
@@ -120,20 +126,36 @@ class TextEngine:
         if mx.default_device() == mx.cpu:
             cpu_forms.install()
         self._renderer.start()
-        loaded = load(self._options.model_path, report, keep_packed=self._options.keep_packed)
+        main_share = 1.0 if self._options.draft_path is None else _MAIN_SHARE
+        loaded = load(self._options.model_path, part_of(report, 0, main_share), keep_packed=self._options.keep_packed)
         self._context_length = min(self._options.num_ctx, loaded.context_limit or self._options.num_ctx)
         self._preparation = Preparation(loaded, self._renderer, self._watch, self._context_length)
         self._loaded = loaded
         make_caches = CacheMaker(loaded.model, self._options.kv_bits).make
+        speculator = self._load_draft(loaded, make_caches, report)
         self._reader = Reader(loaded.model, make_caches, self._prefixes, self._pace)
         self._decoder = Decoder(
             loaded.model,
             loaded.vocabulary,
             merges=self._options.parallel > 1 and can_merge(loaded.model, make_caches),
             on_device=mx.default_device() != mx.cpu,
+            speculator=speculator,
         )
+        if mx.default_device() == mx.cpu:
+            cpu_forms.lay_out(loaded.model)
         mx.clear_cache()
         self._meter.loaded(loaded.weights_bytes)
+
+    def _load_draft(self, loaded: LoadedModel, make_caches: Callable[[], Caches], report: Report) -> Speculator | None:
+        folder = self._options.draft_path
+        if folder is None:
+            return None
+        found = load_draft(folder, loaded, part_of(report, _MAIN_SHARE, 1), keep_packed=self._options.keep_packed)
+        draft = Draft(found.model, min(found.vocabulary, loaded.vocabulary))
+        if not min(draft.room, room(make_caches())):
+            logger.warning("The draft model is of no use: tokens cannot be taken back from all layers of both models")
+            return None
+        return Speculator(draft, Policy())
 
     def submit(self, request_id: RequestId, prompt: Prompt | Passages) -> None:
         assert isinstance(prompt, Prompt), "a text engine is given prompts only"
@@ -181,12 +203,14 @@ class TextEngine:
         self._decoding.wait()
         began = time.monotonic()
         budget_seconds = self._pace.budget_seconds
-        most_tokens = self._pace.chunk(budget_seconds)
+        most_tokens = self._pace.chunk(budget_seconds, self._prefilling.first().length)
         told: Told = []
-        while self._prefilling and most_tokens > 0:
+        while most_tokens > 0:
             told += self._read_chunk(most_tokens)
+            if not self._prefilling:
+                break
             left_seconds = budget_seconds - (time.monotonic() - began)
-            most_tokens = self._pace.chunk(left_seconds, is_first=False)
+            most_tokens = self._pace.chunk(left_seconds, self._prefilling.first().length, is_first=False)
         return told, time.monotonic() - began
 
     def _read_chunk(self, most_tokens: int) -> Told:

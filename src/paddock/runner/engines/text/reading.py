@@ -46,7 +46,7 @@ class Reader:
         self._model(mx.array([chunk]), cache=sequence.caches)
         mx.eval([layer.state for layer in sequence.caches])
         mx.clear_cache()
-        self._pace.has_read(len(chunk), time.monotonic() - began)
+        self._pace.has_read(len(chunk), sequence.length, time.monotonic() - began)
         frames = sequence.has_read(len(chunk))
         is_whole = not sequence.next_chunk(1)
         if sequence.is_at_pause or (is_whole and not sequence.has_pauses and sequence.length >= _LEAST_KEPT_TOKENS):

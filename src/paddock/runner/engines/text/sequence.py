@@ -82,6 +82,11 @@ class Sequence:
         return self._generated
 
     @property
+    def remaining(self) -> int:
+        """Most tokens that may still be generated."""
+        return self._budget - self._generated
+
+    @property
     def length(self) -> int:
         """Tokens that it has: those of the prompt that were read, and those that were generated."""
         return self._read + self._generated
@@ -169,8 +174,7 @@ class Sequence:
 
     def _constrain(self) -> None:
         if self.prompt.constraint is not None:
-            remaining = self._budget - self._generated
-            self.mask = self.prompt.constraint.allowed(remaining) if self._answer.is_constrained else None
+            self.mask = self.prompt.constraint.allowed(self.remaining) if self._answer.is_constrained else None
 
     def _named(self, token: int, likelihoods: Likelihoods) -> TokenLogprobs:
         name = self._name(token)

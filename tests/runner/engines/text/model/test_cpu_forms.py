@@ -62,16 +62,55 @@ def test_attention_of_other_kinds_goes_mlxs_own_way():
     attention = Attention(lambda *_arguments, **more: calls.append(sorted(more)))
     one, many = mx.zeros((1, 2, 1, 8)), mx.zeros((1, 2, 4, 8))
 
-    attention(many, many, many, scale=1.0, mask="causal")
+    attention(many, many, many, scale=1.0, mask=mx.zeros((4, 4)))
+    attention(many.astype(mx.bfloat16), many, many, scale=1.0, mask="causal")
     attention(one, many, many, scale=1.0, mask=mx.zeros((1, 2, 1, 4)))
     attention(one, many, many, scale=1.0, mask=None, sinks=mx.zeros((2,)))
 
-    assert calls == [["mask", "scale"], ["mask", "scale"], ["mask", "scale", "sinks"]]
+    assert calls == [["mask", "scale"]] * 3 + [["mask", "scale", "sinks"]]
+
+
+@pytest.mark.parametrize("mask", [None, "causal", "window", "padding"])
+@pytest.mark.parametrize("block_scores", [1 << 20, 1 << 9])
+def test_attention_of_a_chunk_equals_mlxs_own_whole_and_in_blocks(monkeypatch, mask, block_scores):
+    monkeypatch.setattr(cpu_forms, "_BLOCK_SCORES", block_scores)
+    mx.random.seed(3)
+    queries = mx.random.normal((2, 4, 23, 16))
+    keys, values = mx.random.normal((2, 2, 64, 16))[:, :, :50], mx.random.normal((2, 2, 64, 8))[:, :, :50]
+    places, seen = mx.arange(27, 50)[:, None], mx.arange(50)[None]
+    window = (places >= seen) & (places < seen + 9)
+    masks = {"window": window, "padding": (window[None] & (seen >= mx.array([[0], [31]])[..., None]))[:, None]}
+    mask = masks.get(mask, mask)
+
+    found = Attention(ATTENTION)(queries, keys, values, scale=0.3, mask=mask)
+
+    expected = ATTENTION(queries, keys, values, scale=0.3, mask=mask)
+    some = mx.isfinite(expected)  # a token of padding that may see nothing is nobody's
+    assert mx.abs(mx.where(some, found - expected, 0)).max().item() < 1e-5
+    assert mx.isfinite(found).all().item()
+
+
+@pytest.mark.parametrize("name", ["softmax", "exp", "sigmoid", "tanh"])
+def test_operations_made_of_exponentials_equal_mlxs_own(monkeypatch, name):
+    own_operation = own(getattr(mx, name))
+    for each in ("softmax", "exp", "sigmoid", "tanh"):
+        monkeypatch.setattr(mx, each, own(getattr(mx, each)))
+    cpu_forms.install()
+    more = {"axis": -1} if name == "softmax" else {}
+    values = mx.concatenate([mx.linspace(-80, 80, 999), mx.array([-1e30, 0.0, 1e-4])]).reshape(3, -1)
+
+    found, expected = getattr(mx, name)(values, **more), own_operation(values, **more)
+
+    assert mx.allclose(found, expected, rtol=1e-5, atol=2e-7).item()
+    half = values.astype(mx.float16)
+    assert mx.array_equal(getattr(mx, name)(half, **more), own_operation(half, **more)).item()
 
 
 def test_installing_twice_replaces_what_was_installed(monkeypatch):
     monkeypatch.setattr(mx.fast, "rope", ROPE)
     monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", ATTENTION)
+    for name in ("softmax", "exp", "sigmoid", "tanh"):
+        monkeypatch.setattr(mx, name, own(getattr(mx, name)))
 
     cpu_forms.install()
     first = mx.fast.rope

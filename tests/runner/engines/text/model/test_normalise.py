@@ -71,6 +71,17 @@ def test_architectures_that_know_only_old_names_of_layers_get_them():
     assert overrides(config)["layer_types"] == ["mamba", "attention"]
 
 
+def test_exaone_gets_its_kinds_of_layers_as_letters():
+    config = {"model_type": "exaone4", "sliding_window_pattern": 3}
+    sliding, full = "sliding_attention", "full_attention"
+
+    some = overrides({**config, "layer_types": [sliding, sliding, full]})
+    none = overrides({**config, "layer_types": [full, full]})
+
+    assert some["sliding_window_pattern"] == "LLG"
+    assert none["sliding_window_pattern"] is None
+
+
 def test_a_nested_text_config_is_put_right_and_keeps_the_rest():
     text = {"hidden_size": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}
 
@@ -82,8 +93,16 @@ def test_a_nested_text_config_is_put_right_and_keeps_the_rest():
 def test_a_model_that_would_be_computed_wrongly_is_known():
     assert misread({"model_type": "mamba2", "n_groups": 8})
     assert not misread({"model_type": "mamba2", "n_groups": 1})
+    assert misread({"model_type": "granitemoehybrid", "mamba_n_groups": 2})
+    assert not misread({"model_type": "granitemoehybrid", "mamba_n_groups": 1})
+    assert misread({"model_type": "falcon_h1", "mamba_n_groups": 2, "mamba_rms_norm": True})
+    assert not misread({"model_type": "falcon_h1", "mamba_n_groups": 2, "mamba_rms_norm": False})
     assert misread({"model_type": "jamba", "num_experts": 16})
     assert not misread({"model_type": "jamba", "num_experts": 1})
     assert misread({"model_type": "glm", "rope_parameters": {"partial_rotary_factor": 0.5}})
     assert misread({"model_type": "glm"})
+    assert misread({"model_type": "ernie4_5_moe"})
+    assert misread({"model_type": "recurrent_gemma", "rope_parameters": {"rope_theta": 7e4}})
+    assert not misread({"model_type": "recurrent_gemma", "rope_parameters": {"rope_theta": 1e4}})
+    assert not misread({"model_type": "recurrent_gemma"})
     assert not misread({"model_type": "llama"})

@@ -244,5 +244,5 @@ def _lexicon(tokenizer: TokenizerWrapper, vocabulary: int, end_tokens: frozenset
     try:
         return Lexicon(backend, vocabulary, end_tokens)
     except (ValueError, RuntimeError) as error:
-        logger.info("answers cannot be constrained: %s", error)
+        logger.debug("answers cannot be constrained: %s", error)
         return None

@@ -1,7 +1,8 @@
-"""Cheaper forms of two operations of MLX for the decoding of one token on the CPU, where MLX makes each of many small
-ones: a rotation by position becomes one product with a matrix that all layers share, and attention skips its detours.
+"""Cheaper forms of some operations of MLX on the CPU, where MLX makes each of many small ones and its exponential is
+slow: a rotation by position becomes one product with a matrix that all layers share, attention skips its detours and
+goes through long prompts block by block, and whatever is made of exponentials uses a quicker one.
 
-They compute the same numbers up to rounding. Everything but single tokens in single precision goes MLX's own way.
+They compute the same numbers up to rounding. Everything but single precision goes MLX's own way.
 """
 
 from __future__ import annotations
@@ -11,8 +12,20 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
+import numpy.typing as npt
 
+from paddock.runner import quick_exp
+from paddock.runner.quick_exp import Operation
+
+_REFUSED = -1e30
+"""Added to the score of a token that must not be seen; finite, so that a row without any is no NaN."""
+_BLOCK_SCORES = 1 << 20
+"""Scores that are worked on at once, 4 MiB: the fastest between the cache of a core and packing keys again."""
+_LEAST_ROWS = 8
+
+Floats = npt.NDArray[np.floating]
 Position = int | mx.array
 """Tokens before this one: for all sequences, or one number for each."""
 
@@ -106,35 +119,166 @@ def _inverse(dims: int, base: float | None, freqs: mx.array | None) -> mx.array:
 class Attention:
     """Takes the place of `mx.fast.scaled_dot_product_attention`."""
 
-    def __init__(self, original: Callable[..., mx.array]) -> None:
+    def __init__(self, original: Callable[..., mx.array], exponential: Operation | None = None) -> None:
         self.original = original
+        self._softmax = Softmax(mx.softmax, exponential) if exponential else mx.softmax
+        self._mask: mx.array | None = None
+        self._bias = mx.zeros(1)
 
     def __call__(
         self, q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | str | None = None, **more: Any
     ) -> mx.array:
         """As `mx.fast.scaled_dot_product_attention`."""
-        if any(value is not None for value in more.values()) or not (_is_single(q) and _suits(mask)):
+        if any(value is not None for value in more.values()) or not (_are_single_precision(q, k, v) and _suits(mask)):
             return self.original(q, k, v, scale=scale, mask=mask, **more)
+        q = q * scale
+        return self._of_one(q, k, v, mask) if q.shape[2] == 1 else self._of_many(q, k, v, mask)
+
+    def _of_one(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | str | None) -> mx.array:
+        """The queries of one token of each sequence, which is the last one."""
         sequences, heads, _, width = q.shape
         groups = k.shape[1]
-        scores = (q * scale).reshape(sequences, groups, heads // groups, width) @ k.swapaxes(-1, -2)
+        scores = q.reshape(sequences, groups, heads // groups, width) @ k.swapaxes(-1, -2)
         if isinstance(mask, mx.array):
-            scores = mx.where(mask, scores, -mx.inf)
-        return (mx.softmax(scores, axis=-1) @ v).reshape(sequences, heads, 1, v.shape[-1])
+            scores = scores + self._bias_of(mask)
+        return (self._softmax(scores, axis=-1) @ v).reshape(sequences, heads, 1, v.shape[-1])
+
+    def _of_many(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | str | None) -> mx.array:
+        """Block by block, so that scores stay in the processor's cache, and with numpy's exponential."""
+        sequences, heads, count, width = q.shape
+        groups, keys = k.shape[1], k.shape[2]
+        q = q.reshape(sequences, groups, heads // groups, count, width)
+        bias = np.array(self._bias_of(mask), copy=False) if isinstance(mask, mx.array) else None
+        rows, together = _block(sequences, heads, groups, count, keys)
+        parts = []
+        for start in range(0, count, rows):
+            end = min(start + rows, count)
+            seen = keys - count + end if mask == "causal" else keys
+            block_bias = _causal_bias(end - start) if mask == "causal" else _rows_of(bias, start, end)
+            parts.append(
+                mx.concatenate(
+                    [
+                        _attended(
+                            q[:, group : group + together, :, start:end],
+                            k[:, group : group + together, :seen],
+                            v[:, group : group + together, :seen],
+                            block_bias,
+                        )
+                        for group in range(0, groups, together)
+                    ],
+                    axis=1,
+                )
+            )
+        whole = parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=3)
+        return whole.reshape(sequences, heads, count, v.shape[-1])
+
+    def _bias_of(self, mask: mx.array) -> mx.array:
+        """What is added to scores; made once for all layers that share a mask."""
+        if mask is not self._mask:
+            self._mask, self._bias = mask, mx.where(mask, 0.0, _REFUSED)
+        return self._bias
+
+
+def _block(sequences: int, heads: int, groups: int, count: int, keys: int) -> tuple[int, int]:
+    """How many tokens' queries are taken at once, and of how many groups of heads."""
+    if sequences * heads * count * keys <= _BLOCK_SCORES:
+        return count, groups
+    return max(_LEAST_ROWS, _BLOCK_SCORES * groups // (sequences * heads * keys)), 1
+
+
+def _causal_bias(rows: int) -> Floats:
+    """What the last `rows` tokens add to their scores of one another: shape (rows, rows)."""
+    return np.triu(np.full((rows, rows), _REFUSED, dtype=np.float32), 1)
+
+
+def _rows_of(bias: Floats | None, start: int, end: int) -> Floats | None:
+    return bias if bias is None or bias.shape[-2] == 1 else bias[..., start:end, :]
+
+
+def _attended(q: mx.array, k: mx.array, v: mx.array, bias: Floats | None) -> mx.array:
+    """Attention of queries (sequences, groups, heads of each, tokens, width) to keys (sequences, groups, keys, width).
+
+    `bias`, shape (tokens, some) or (sequences, 1, tokens, some), is added to the scores of the last keys.
+    """
+    sequences, groups, each, count, width = q.shape
+    scores = q.reshape(sequences, groups, each * count, width) @ k.swapaxes(-1, -2)
+    mx.eval(scores)
+    # The same memory: what numpy writes, MLX reads.
+    view = np.array(scores, copy=False).reshape(sequences, groups, each, count, -1)
+    if bias is not None:
+        view[..., -bias.shape[-1] :] += bias if bias.ndim < 4 else bias[:, :, None]
+    view -= view.max(axis=-1, keepdims=True)
+    np.exp(view, out=view)
+    sums = mx.array(view.sum(axis=-1, keepdims=True))
+    result = (scores @ v).reshape(*q.shape[:-1], v.shape[-1]) / sums
+    mx.eval(result)
+    return result
+
+
+class Softmax:
+    """Takes the place of `mx.softmax`."""
+
+    def __init__(self, original: Callable[..., mx.array], exponential: Operation) -> None:
+        self.original = original
+        self._exponential = exponential
+
+    def __call__(self, a: mx.array, /, axis: Any = None, **more: Any) -> mx.array:
+        """As `mx.softmax`."""
+        if not (isinstance(axis, int) and _is_quick(a)) or more.get("stream") is not None:
+            return self.original(a, axis=axis, **more)
+        weights = self._exponential(a - mx.max(a, axis=axis, keepdims=True))
+        return weights / mx.sum(weights, axis=axis, keepdims=True)
+
+
+class Elementwise:
+    """Takes the place of an operation on single numbers."""
+
+    def __init__(self, original: Callable[..., mx.array], quick: Operation) -> None:
+        self.original = original
+        self._quick = quick
+
+    def __call__(self, a: Any, /, **more: Any) -> mx.array:
+        """As the operation of MLX."""
+        return self.original(a, **more) if more or not _is_quick(a) else self._quick(a)
+
+
+def _is_quick(array: Any) -> bool:
+    return isinstance(array, mx.array) and array.dtype == mx.float32
+
+
+def _are_single_precision(*arrays: mx.array) -> bool:
+    return all(array.ndim == 4 and array.dtype == mx.float32 for array in arrays)
 
 
 def _suits(mask: mx.array | str | None) -> bool:
     """Whether a mask says the same for all heads, and says it by booleans."""
-    if mask is None:
-        return True
-    if isinstance(mask, str) or mask.dtype != mx.bool_:
-        return False
-    return mask.ndim < 3 or (mask.ndim == 4 and mask.shape[1] == 1)
+    if mask is None or isinstance(mask, str):
+        return mask is None or mask == "causal"
+    return mask.dtype == mx.bool_ and (mask.ndim < 3 or (mask.ndim == 4 and mask.shape[1] == 1))
+
+
+def lay_out(model: nn.Module) -> None:
+    """Turn the weights of linear layers around in memory, not in shape: products of a few rows are quicker that way,
+    since the BLAS copies weights of the other order for every product."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.weight.dtype == mx.float32:
+            module.weight = mx.contiguous(module.weight.T).T
+            mx.eval(module.weight)
 
 
 def install() -> None:
     """Have all models of this process use them. What an earlier call installed is replaced."""
-    rope, attention = mx.fast.rope, mx.fast.scaled_dot_product_attention
-    mx.fast.rope = Rope(rope.original if isinstance(rope, Rope) else rope)
-    own = attention.original if isinstance(attention, Attention) else attention
-    mx.fast.scaled_dot_product_attention = Attention(own)
+    exponential = quick_exp.install()
+    mx.fast.rope = Rope(_own(mx.fast.rope))
+    mx.fast.scaled_dot_product_attention = Attention(_own(mx.fast.scaled_dot_product_attention), exponential)
+    if exponential is mx.exp:
+        return
+    mx.softmax = Softmax(_own(mx.softmax), exponential)
+    mx.exp = Elementwise(_own(mx.exp), exponential)
+    mx.sigmoid = Elementwise(_own(mx.sigmoid), lambda a: mx.reciprocal(1 + exponential(-a)))
+    # Its error is one of rounding beside 1, as in what models do with it: activations and soft caps.
+    mx.tanh = Elementwise(_own(mx.tanh), lambda a: 1 - 2 * mx.reciprocal(1 + exponential(2 * a)))
+
+
+def _own(operation: Any) -> Any:
+    return getattr(operation, "original", operation)

@@ -6,7 +6,7 @@ mlx-lm do not know that and would silently use their defaults.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 Config = Mapping[str, Any]
@@ -34,7 +34,7 @@ def overrides(config: Config, required: Collection[str] = ()) -> dict[str, Any]:
 
     `required` are the keys that the architecture demands: some are only filled in for those that do.
     """
-    added = _flat(config, required) | _old_layer_types(config)
+    added = _flat(config, required) | _old_layer_types(config) | _letters_of_layers(config)
     text = config.get("text_config")
     if isinstance(text, Mapping) and (nested := _flat(text, ())):
         added["text_config"] = {**text, **nested}
@@ -46,17 +46,40 @@ def misread(config: Config) -> str:
 
     Each was found by comparing tiny models with transformers.
     """
-    kind = config.get("model_type")
-    if kind == "mamba2" and config.get("n_groups", 1) != 1:
-        # It normalises over all channels where the model was trained with one norm per group.
-        return "Mamba 2 with more than one group"
-    if kind == "jamba" and config.get("num_experts", 16) > 1:
-        # It chooses experts before the softmax, which makes their weights sum up to one where they should not.
-        return "Jamba's mixture of experts"
-    if kind == "glm" and {**config, **_rope(config)}.get("partial_rotary_factor", 0.5) != 1:
-        # It rotates whole heads; the default is that of transformers.
-        return "GLM with partly rotated heads"
-    return ""
+    is_misread, words = _MISREAD.get(str(config.get("model_type")), (lambda _config: False, ""))
+    return words if is_misread(config) else ""
+
+
+def _with_rope(config: Config) -> Config:
+    return {**config, **_rope(config)}
+
+
+_MISREAD: Mapping[str, tuple[Callable[[Config], bool], str]] = {
+    # It normalises over all channels where these were trained with one norm per group; Falcon's need not have norms.
+    "mamba2": (lambda config: config.get("n_groups", 1) != 1, "Mamba 2 with more than one group"),
+    "granitemoehybrid": (
+        lambda config: config.get("mamba_n_groups", 1) != 1,
+        "Granite's hybrid with more than one group in its Mamba layers",
+    ),
+    "falcon_h1": (
+        lambda config: config.get("mamba_n_groups", 1) != 1 and bool(config.get("mamba_rms_norm")),
+        "Falcon H1 with norms in more than one group",
+    ),
+    # It chooses experts before the softmax, which makes their weights sum up to one where they should not.
+    "jamba": (lambda config: config.get("num_experts", 16) > 1, "Jamba's mixture of experts"),
+    # It rotates whole heads; the default is that of transformers.
+    "glm": (
+        lambda config: _with_rope(config).get("partial_rotary_factor", 0.5) != 1,
+        "GLM with partly rotated heads",
+    ),
+    # It drops the bias that was trained to spread tokens over experts, and so chooses others.
+    "ernie4_5_moe": (lambda _config: True, "ERNIE 4.5's mixture of experts"),
+    # It rotates by the usual frequencies, whatever the model was trained with.
+    "recurrent_gemma": (
+        lambda config: _with_rope(config).get("rope_theta", 10000) != 10000,
+        "RecurrentGemma with rotary frequencies of its own",
+    ),
+}
 
 
 def _flat(config: Config, required: Collection[str]) -> dict[str, Any]:
@@ -81,6 +104,15 @@ def _old_layer_types(config: Config) -> dict[str, Any]:
     if key is None or not isinstance(types, list):
         return {}
     return {key: [_OLD_LAYER_TYPES.get(kind, kind) for kind in types]}
+
+
+def _letters_of_layers(config: Config) -> dict[str, Any]:
+    """EXAONE 4's kinds of layers, which mlx-lm knows as letters, and transformers saves as a period or not at all."""
+    types = config.get("layer_types")
+    if config.get("model_type") != "exaone4" or not isinstance(types, list):
+        return {}
+    slides = [kind == "sliding_attention" for kind in types]
+    return {"sliding_window_pattern": "".join("L" if each else "G" for each in slides) if any(slides) else None}
 
 
 def _layer_pattern(config: Config) -> dict[str, Any]:

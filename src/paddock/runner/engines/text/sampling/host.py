@@ -106,6 +106,18 @@ def candidates(logits: Floats, options: Options) -> tuple[Floats, Ints]:
     return weights, ids
 
 
+def probabilities(
+    logits: Floats, options: Options, choosers: Sequence[Chooser], masks: Sequence[Bits | None]
+) -> Floats:
+    """Of each token for each sequence to come next, in the shape of the logits; no numbers where `choose` has NOTHING.
+    For sequences that draw."""
+    with np.errstate(invalid="ignore"):
+        weights, ids = candidates(_adjusted(logits, choosers, masks), options)
+        whole = np.zeros(logits.shape)
+        np.put_along_axis(whole, ids, weights / weights.sum(axis=1, keepdims=True), axis=1)
+    return whole
+
+
 def _draw(logits: Floats, options: Options, draws: Floats) -> Ints:
     weights, ids = candidates(logits, options)
     reached = weights.cumsum(axis=1)

@@ -22,6 +22,8 @@ GREEDY_BELOW = 1e-6
 """Temperatures below this are greedy: dividing by them would only overflow."""
 MOST_TOP_LOGPROBS = 20
 _MASK_64 = (1 << 64) - 1
+_APART = 1 << 63
+"""Makes another seed of one that was drawn, which has 63 bits."""
 _UNIFORM_BITS = 24
 """As many as single precision holds exactly: every device divides the same draws."""
 
@@ -111,6 +113,16 @@ class Chooser:
         sampling = self.sampling
         is_greedy = sampling.temperature <= GREEDY_BELOW and not sampling.logit_bias
         return is_greedy and not self.window.size and not self._is_constrained and not sampling.logprobs
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether the same text has to come again."""
+        return self.sampling.seed >= 0
+
+    def draw_ahead(self, places: int) -> float:
+        """A number to foresee the token with that comes so many places after the next one: with a seed the one that it
+        will be drawn with, else one that nothing else is drawn with."""
+        return uniform(self.seed if self.is_seeded else self.seed ^ _APART, self._draws + places)
 
     def draw(self) -> float:
         """The number of the next token, which every token uses up, drawn or not."""
