@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -178,14 +178,33 @@ def test_what_is_kept_of_prompts_is_a_term_of_its_own() -> None:
     assert "prefix cache" not in plain.describe()
 
 
-def test_scores_are_written_out_on_the_cpu_only() -> None:
+def test_plain_attention_has_some_blocks_of_its_scores_at_once_on_the_cpu() -> None:
     shape = Shape(layers=PLAIN)
     short, long = (workspace_bytes(shape, Settings(tokens), 4, on_accelerator=False) for tokens in (1024, 4096))
 
-    scores_and_mask = 512 * (4096 - 1024) * (8 * 4 + 1)
+    masks = 512 * (4096 - 1024) * 5
     copied = (4096 - 1024) * 4 * 128 * 4
-    assert long - short == scores_and_mask + copied
+    assert long - short == masks + copied
     assert workspace_bytes(shape, Settings(4096), 4, on_accelerator=True) < long
+
+
+def test_attention_of_another_kind_has_all_its_scores_written_out_on_the_cpu() -> None:
+    other = replace(PLAIN, caches=tuple(replace(group, is_plain=False) for group in PLAIN.caches))
+    plain, written = (
+        workspace_bytes(Shape(layers=each), Settings(4096), 4, on_accelerator=False) for each in (PLAIN, other)
+    )
+
+    assert written - plain == 512 * 4096 * (8 * 4 + 1) - 3 * 4 * 2**20 - 512 * 4096 * 5
+
+
+def test_one_layer_of_all_sequences_is_copied_when_they_come_and_go() -> None:
+    shape = Shape(layers=PLAIN)
+    alone, together = (
+        workspace_bytes(shape, Settings(4096, parallel=count), 4, on_accelerator=True) for count in (1, 4)
+    )
+
+    logits = 4 * PLAIN.vocabulary * 4
+    assert together - alone == 3 * (4096 * 4 * 128 * 4 + logits)
 
 
 def test_a_quantised_context_has_its_scores_written_out_on_accelerators_too() -> None:

@@ -44,6 +44,8 @@ _WITHOUT_SCALES = 9 / 8
 _SCAN_MATRICES = 12
 _GROUP_SIZES = (64, 32)
 """Numbers that share a scale and a bias in a quantised cache, best first, as the engine chooses them."""
+_BLOCK_SCORES, _LEAST_ROWS, _BLOCKS = 1 << 20, 8, 3
+"""Of plain attention on the CPU: scores of a block, queries of a block at least, and blocks in memory at once."""
 _ACTIVATIONS_PER_WIDTH = 24
 """Where the layers are not known: vectors of the model's width that one layer has in flight for each token."""
 
@@ -335,21 +337,31 @@ def activation_values(layers: Layers) -> int:
 
 
 def _attention_bytes(layers: Layers, chunk: int, settings: Settings, item_bytes: int, on_accelerator: bool) -> int:
-    """The scores of one layer, heads x chunk x context, and its mask, which MLX writes out on the CPU
-    (`mx.fast.scaled_dot_product_attention` has no kernel there and its products, sums and softmax reuse one buffer);
-    accelerators compute them in tiles, but not with quantised keys (`quantized_scaled_dot_product_attention`: scores
-    and their softmax, a bound that was not measured). And a second copy of one layer's keys and values while its cache
-    grows."""
+    """The scores of one layer and its mask, and a second copy of one layer's keys and values of all sequences, while
+    they grow, or come together, or one of them leaves (`BatchKVCache`).
+
+    On the CPU the engine goes through plain attention block by block (`runner/engines/text/model/cpu_forms.py`): a few
+    blocks at once, and the mask as truth values and as numbers. Attention of other kinds has its scores written out
+    there, heads x chunk x context, and so have quantised keys (`quantized_scaled_dot_product_attention`), on
+    accelerators too (scores and their softmax, a bound that was not measured); otherwise those compute them in tiles.
+    """
     tokens = _whole_steps(settings.num_ctx)
-    copied = max(
-        (tokens * group.heads * (group.key_width + group.value_width) for group in layers.caches if not group.window),
-        default=0,
+    widest = max(
+        (group.heads * (group.key_width + group.value_width) for group in layers.caches if not group.window), default=0
     )
+    copied = settings.parallel * tokens * widest
+    places = chunk * min(tokens, settings.num_ctx)
     is_quantised = settings.kv_bits > 0 and any(quantised_group(group) for group in layers.caches)
-    copies = (2 if is_quantised else 0) if on_accelerator else 1
-    mask_bytes = 1 if copies else 0
-    scores = chunk * min(tokens, settings.num_ctx) * (copies * layers.query_heads * item_bytes + mask_bytes)
-    return scores + copied * item_bytes
+    is_whole = is_quantised or not all(group.is_plain for group in layers.caches)
+    written = places * layers.query_heads
+    if on_accelerator:
+        scores, mask_bytes = (2 * written, 1) if is_quantised else (0, 0)
+    elif is_whole:
+        scores, mask_bytes = written, 1
+    else:
+        sharing = layers.query_heads // max(1, min((group.heads for group in layers.caches), default=1))
+        scores, mask_bytes = min(written, _BLOCKS * max(_BLOCK_SCORES, _LEAST_ROWS * tokens * sharing)), 5
+    return scores * item_bytes + places * mask_bytes + copied * item_bytes
 
 
 def _scan_bytes(layers: Layers, chunk: int) -> int:

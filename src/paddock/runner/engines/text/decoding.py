@@ -48,12 +48,15 @@ class Decoder:
         *,
         merges: bool,
         on_device: bool,
+        keeps: bool = True,
         speculator: Speculator | None = None,
     ) -> None:
-        """Only ids below `vocabulary` are ever chosen. `speculator`: foresees tokens of a sequence that is alone."""
+        """Only ids below `vocabulary` are ever chosen. `keeps`: whether the caches of sequences that leave are wanted.
+        `speculator`: foresees tokens of a sequence that is alone."""
         self._batch = Batch(model, merges=merges)
         self._vocabulary = vocabulary
         self._on_device = on_device
+        self._keeps = keeps
         self._speculator = speculator
         self._rows: list[Sequence] = []
         self._logits: mx.array | None = None
@@ -82,10 +85,10 @@ class Decoder:
         sequence.caches = []
 
     def remove(self, sequence: Sequence) -> Caches:
-        """Take a sequence out; its caches, to be read only."""
+        """Take a sequence out; its caches, to be read only, if anybody wants them."""
         self._settle()
         row = next(row for row, each in enumerate(self._rows) if each is sequence)
-        caches = self._batch.caches_of(row)
+        caches = self._taken(row)
         self._leave([row])
         return caches
 
@@ -201,8 +204,20 @@ class Decoder:
         rows = [row for row, leaving in enumerate(leaves) if leaving]
         if rows:
             self._settle()
-        caches = {row: self._batch.caches_of(row) for row in rows}
+        caches = {row: self._taken(row) for row in rows}
         self._leave(rows)
+        return caches
+
+    def _taken(self, row: int) -> Caches:
+        """The caches of a row that is about to leave.
+
+        They are computed at once: as mere graphs they would hold on to the caches of the whole batch, which would then
+        be there twice while the next pass makes the smaller ones.
+        """
+        if not self._keeps:
+            return []
+        caches = self._batch.caches_of(row)
+        mx.eval([layer.state for layer in caches])
         return caches
 
     def _leave(self, rows: list[int]) -> None:

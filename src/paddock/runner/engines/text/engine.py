@@ -139,6 +139,7 @@ class TextEngine:
             loaded.vocabulary,
             merges=self._options.parallel > 1 and can_merge(loaded.model, make_caches),
             on_device=mx.default_device() != mx.cpu,
+            keeps=self._options.prefix_cache_bytes > 0,
             speculator=speculator,
         )
         if mx.default_device() == mx.cpu:
