@@ -39,6 +39,8 @@ QUICK = ("llama-tiny", "mamba2")
 QUICK_CONTEXTS = (256, 512)
 ROOM_TOKENS = 24
 """Of each context, left for the answer, which ends where the context does."""
+ROUNDS = 2
+"""How often contexts are filled: in which order sequences come and go is a matter of moments."""
 CHUNKS = 4
 """A prompt is read in so many steps at least."""
 
@@ -167,7 +169,8 @@ async def _measure(name: str, path: Path, scratch: Path, settings: Settings, nee
         await server.load(system_memory(), [], require_full=False)
         await server.wait_until_running()
         full_tokens = settings.num_ctx - ROOM_TOKENS
-        await asyncio.gather(*(_fill(server, full_tokens, str(client)) for client in range(settings.parallel)))
+        for _ in range(ROUNDS):
+            await asyncio.gather(*(_fill(server, full_tokens, str(client)) for client in range(settings.parallel)))
         await server.memory_size()
         health = server.last_health
         assert health is not None
