@@ -52,3 +52,8 @@ def test_what_the_spec_adds_wins():
 def test_the_number_of_threads_reaches_the_matrix_library_only_where_it_is_fixed():
     assert runner_environment({}, {}, num_thread=3)["OPENBLAS_NUM_THREADS"] == "3"
     assert "OPENBLAS_NUM_THREADS" not in runner_environment({}, {}, num_thread=0)
+
+
+def test_large_blocks_go_back_to_the_system_unless_the_user_says_otherwise() -> None:
+    assert runner_environment({}, {})["MALLOC_MMAP_THRESHOLD_"] == "1048576"
+    assert runner_environment({"MALLOC_MMAP_THRESHOLD_": "7"}, {})["MALLOC_MMAP_THRESHOLD_"] == "7"

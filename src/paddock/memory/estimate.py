@@ -338,7 +338,7 @@ def activation_values(layers: Layers) -> int:
 
 def _attention_bytes(layers: Layers, chunk: int, settings: Settings, item_bytes: int, on_accelerator: bool) -> int:
     """The scores of one layer and its mask, and a second copy of one layer's keys and values of all sequences, while
-    they grow, or come together, or one of them leaves (`BatchKVCache`, which pads them first: half as much again).
+    they grow, or come together, or one of them leaves (`BatchKVCache`).
 
     On the CPU the engine goes through plain attention block by block (`runner/engines/text/model/cpu_forms.py`): a few
     blocks at once, and the mask as truth values and as numbers. Attention of other kinds has its scores written out
@@ -350,7 +350,6 @@ def _attention_bytes(layers: Layers, chunk: int, settings: Settings, item_bytes:
         (group.heads * (group.key_width + group.value_width) for group in layers.caches if not group.window), default=0
     )
     copied = settings.parallel * tokens * widest
-    copied += copied // 2 if settings.parallel > 1 else 0
     places = chunk * min(tokens, settings.num_ctx)
     is_quantised = settings.kv_bits > 0 and any(quantised_group(group) for group in layers.caches)
     is_whole = is_quantised or not all(group.is_plain for group in layers.caches)
