@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from paddock.memory.estimate import MIB
 from tests.budget.fleet import Figures, Gauge, fill_store, run_clients
 from tests.road.conftest import Road, road_from
 
@@ -66,7 +67,7 @@ def test_two_hundred_requests_with_random_cancels_under_a_budget(crowded: tuple[
 
 def test_what_never_fits_is_refused_at_once_with_its_terms_and_evicts_nothing(tmp_path: Path) -> None:
     promised = fill_store(tmp_path / "home")
-    limit_bytes = (promised["small"] + promised["large"]) // 2
+    limit_bytes = promised["small"] + MIB
     with road_from(tmp_path / "home", PADDOCK_MEMORY_LIMIT=str(limit_bytes)) as road:
         road.client.generate("small", "hello", options={"num_predict": 1})
         before = road.runners()
