@@ -25,6 +25,7 @@ from paddock.protocol import (
     TokenizeRequest,
     Vectors,
 )
+from paddock.runner.engines import allocator
 from paddock.runner.engines.base import EngineOptions, Passages, Prompt, Report, RequestId
 from paddock.runner.engines.embedding.batching import Batches
 from paddock.runner.engines.embedding.loading import LoadedEncoder, as_arrays, load
@@ -39,8 +40,6 @@ _AT_ONCE_TOKENS = 1024
 """A larger batch is computed a layer per step, so that a step of a large model stays short on a slow machine."""
 _DECIMALS = 9
 """Of a number of a vector of length one: finer than 32 bits have it, and half as long to write as 64 bits."""
-_SPARE_SHARE = 8
-"""Of the memory limit, one part in so many may be spare buffers."""
 
 
 @dataclass
@@ -106,12 +105,7 @@ class EmbeddingEngine:
     # ---- on the thread that owns MLX ----
 
     def load(self, report: Report) -> None:
-        if self._options.num_gpu == 0:
-            mx.set_default_device(mx.cpu)
-        if (limit_bytes := self._options.memory_limit_bytes) > 0:
-            mx.set_memory_limit(limit_bytes)
-            own_bytes = mx.set_cache_limit(limit_bytes // _SPARE_SHARE)
-            mx.set_cache_limit(min(own_bytes, limit_bytes // _SPARE_SHARE))
+        allocator.settle(self._options)
         loaded = load(self._options.model_path, self._watch, report)
         self._context_length = min(self._options.num_ctx, loaded.context_limit or self._options.num_ctx)
         self._preparation = Preparation(loaded, self._context_length)
@@ -155,11 +149,7 @@ class EmbeddingEngine:
         return self._meter.read()
 
     def shrink(self, keep_bytes: int) -> int:
-        """There are only the allocator's spare buffers, which go as a whole."""
-        before_bytes = mx.get_cache_memory()
-        if before_bytes > keep_bytes:
-            mx.clear_cache()
-        return int(before_bytes - mx.get_cache_memory())
+        return allocator.drop_spare_buffers(keep_bytes)
 
     def _concerned(self, batch: list[tuple[RequestId, int]]) -> list[RequestId]:
         """The requests of a batch that were not cancelled since."""

@@ -23,6 +23,7 @@ from paddock.protocol import (
     Message,
     TokenizeRequest,
 )
+from paddock.runner.engines import allocator
 from paddock.runner.engines.base import EngineOptions, PicturePrompt, Report, RequestId
 from paddock.runner.engines.image.families import make_family
 from paddock.runner.engines.image.folder import TOKENIZER, read_folder
@@ -37,8 +38,6 @@ from paddock.runner.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-_SPARE_SHARE = 8
-"""Of the memory limit, one part in so many may be spare buffers."""
 _NO_TEXT = "This model makes pictures and cannot generate text."
 _TOO_LARGE = "There is not enough memory for this picture: ask for a smaller one or unload other models."
 
@@ -82,12 +81,7 @@ class ImageEngine:
     # ---- on the thread that owns MLX ----
 
     def load(self, report: Report) -> None:
-        if self._options.num_gpu == 0:
-            mx.set_default_device(mx.cpu)
-        if (limit_bytes := self._options.memory_limit_bytes) > 0:
-            mx.set_memory_limit(limit_bytes)
-            own_bytes = mx.set_cache_limit(limit_bytes // _SPARE_SHARE)
-            mx.set_cache_limit(min(own_bytes, limit_bytes // _SPARE_SHARE))
+        allocator.settle(self._options)
         if mx.default_device() == mx.cpu:
             cpu_forms.install()
         folder = read_folder(self._options.model_path)
@@ -146,11 +140,7 @@ class ImageEngine:
         return self._meter.read()
 
     def shrink(self, keep_bytes: int) -> int:
-        """There are only the allocator's spare buffers, which go as a whole."""
-        before_bytes = mx.get_cache_memory()
-        if before_bytes > keep_bytes:
-            mx.clear_cache()
-        return int(before_bytes - mx.get_cache_memory())
+        return allocator.drop_spare_buffers(keep_bytes)
 
     # ---- on the thread that prepares requests: no MLX here ----
 

@@ -22,6 +22,7 @@ from paddock.protocol import (
     MemoryTerms,
     TokenizeRequest,
 )
+from paddock.runner.engines import allocator
 from paddock.runner.engines.base import EngineOptions, Passages, Prompt, Report, RequestId
 from paddock.runner.engines.text.batch import Caches, can_merge
 from paddock.runner.engines.text.decoding import Decoder, Produced
@@ -47,8 +48,6 @@ logger = logging.getLogger(__name__)
 
 Told = list[tuple[RequestId, Frame]]
 
-_SPARE_SHARE = 8
-"""Of the memory limit, one part in so many may be spare buffers."""
 _MAIN_SHARE = 0.9
 """Of a load, where a draft model follows."""
 _CLEAR_EVERY_STEPS = 256
@@ -119,10 +118,7 @@ class TextEngine:
     # ---- on the thread that owns MLX ----
 
     def load(self, report: Report) -> None:
-        if self._options.num_gpu == 0:
-            mx.set_default_device(mx.cpu)
-        _leave_wired_limit_alone()
-        _bound_memory(self._options.memory_limit_bytes)
+        allocator.settle(self._options)
         if mx.default_device() == mx.cpu:
             cpu_forms.install()
         self._renderer.start()
@@ -328,16 +324,3 @@ class TextEngine:
     def _preparing(self) -> Preparation:
         assert self._preparation is not None, "the engine is asked for something before it is loaded"
         return self._preparation
-
-
-def _leave_wired_limit_alone() -> None:
-    """Memory is the server's to plan: no library may wire it down for this process."""
-    mx.set_wired_limit = lambda limit: 0
-
-
-def _bound_memory(limit_bytes: int) -> None:
-    """What MLX may hold, and how much of that as spare buffers, never more than by itself; 0 leaves both to MLX."""
-    if limit_bytes > 0:
-        mx.set_memory_limit(limit_bytes)
-        own_bytes = mx.set_cache_limit(limit_bytes // _SPARE_SHARE)
-        mx.set_cache_limit(min(own_bytes, limit_bytes // _SPARE_SHARE))
