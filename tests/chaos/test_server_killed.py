@@ -149,7 +149,9 @@ async def test_a_guardian_that_is_killed_is_replaced_and_knows_the_runners(start
 
 
 def guardian_pid(road: Road) -> int:
+    """0 while there is none: a child that has just ended has no command line any more."""
     for child in psutil.Process(road.process.pid).children():
-        if any(part.endswith("guardian_main.py") for part in child.cmdline()):
-            return child.pid
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one as well
+            if any(part.endswith("guardian_main.py") for part in child.cmdline()):
+                return child.pid
     return 0

@@ -68,6 +68,16 @@ class Step(Message, frozen=True, tag="step"):
     total: int
 
 
+class Preview(Message, frozen=True, tag="preview"):
+    """A picture as it is so far, a PNG file; in JSON it is base64. It may be smaller than the picture will be."""
+
+    data: bytes
+    index: int
+    """Which of the request's pictures it is, from 0 on."""
+    number: int
+    """Which preview of this picture it is, from 0 on."""
+
+
 class Image(Message, frozen=True, tag="image"):
     """A whole picture as a PNG file, which tells in itself how it was made; in JSON it is base64."""
 
@@ -100,7 +110,7 @@ class Failed(Message, frozen=True, tag="failed"):
     message: str
 
 
-Frame = Text | Thinking | ToolCall | PromptProgress | Vectors | Step | Image | Done | Failed
+Frame = Text | Thinking | ToolCall | PromptProgress | Vectors | Step | Preview | Image | Done | Failed
 
 _frame_decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 

@@ -127,6 +127,8 @@ class ImageRequest(Message, frozen=True):
     """PNG, JPEG or WebP files to work from."""
     strength: float | None = None
     """Where a pipeline starts from a picture: the share of the steps that are made, above 0 and up to 1."""
+    previews: int = 0
+    """How many times, evenly over the steps, each picture is shown as it is so far; 0 to 3."""
     model: str = ""
     model_digest: str = ""
     """Both only for what a picture's file tells about itself."""

@@ -22,7 +22,8 @@ LEAST_NUM_CTX = 4
 """Ollama raises smaller ones to this."""
 LOWEST_NUM_CTX = 4096
 """What the context length is lowered to at most to make a model fit; or the model's own limit, if that is smaller."""
-DEFAULT_PARALLEL = 1
+DEFAULT_PARALLEL = 4
+"""Requests that a runner answers side by side. Each has a context of its own in the estimate; `lowered` halves it first."""
 KV_BITS = {"f16": 0, "q8_0": 8, "q4_0": 4}
 """Ollama's names of the formats of a context. Its f16 is the model's own numbers here."""
 
