@@ -257,7 +257,7 @@ SETTINGS: tuple[Setting, ...] = (
         "num_parallel",
         "NUM_PARALLEL",
         "0",
-        "sequences that one model serves at once; 0 leaves it to Paddock, which may then lower it to save memory",
+        "requests that one model answers at once; 0 takes 4, or fewer where their contexts would need too much memory",
         _count,
     ),
     Setting("max_loaded_models", "MAX_LOADED_MODELS", "0", "models loaded at once; 0 leaves it to memory", _count),

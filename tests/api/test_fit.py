@@ -25,14 +25,15 @@ async def test_a_model_that_is_not_loaded_is_foreseen_in_terms(served: Served) -
     working = terms["context"] + terms["workspace"] + terms["prefix_cache"]
     assert terms["total"] == terms["weights"] + terms["runtime"] + max(terms["loading"], working)
     assert found["memory"]["free"] > found["memory"]["reserve"] > 0
-    assert terms["prefix_cache"] == terms["context"]
+    assert terms["prefix_cache"] * found["parallel"] == terms["context"]
+    assert found["parallel"] == 4
     assert (found["kv_bits"], found["is_packed"], found["is_lowered"]) == (0, False, False)
     assert served.servers.made == []
 
 
 async def test_context_and_parallel_make_their_term_larger(served: Served) -> None:
-    small = await fit(served, options={"num_ctx": 512})
-    large = await fit(served, options={"num_ctx": 2048})
+    small = await fit(served, options={"num_ctx": 512, "parallel": 1})
+    large = await fit(served, options={"num_ctx": 2048, "parallel": 1})
     wide = await fit(served, options={"num_ctx": 512, "parallel": 4})
 
     assert small["terms"]["context"] * 4 == large["terms"]["context"] == wide["terms"]["context"]

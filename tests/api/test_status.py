@@ -68,7 +68,7 @@ async def test_ps_shows_what_a_model_holds_now(served: Served) -> None:
     (running,) = (await status(served, "/api/ps"))["models"]
 
     assert (running["size"], running["size_vram"]) == (2_500_000_000, 500_000_000)
-    assert (running["state"], running["parallel"]) == ("ready", 1)
+    assert (running["state"], running["parallel"]) == ("ready", 4)
     assert running["promised"] > 0
 
 

@@ -83,8 +83,9 @@ def test_any_number_of_layers_means_the_accelerator(num_gpu: int) -> None:
 
 def test_the_cpu_alone_needs_wider_numbers() -> None:
     model = stored_model()
-    on_cpu = order(model, LoadWish(num_gpu=0), Config(), ACCELERATOR)
-    on_accelerator = order(model, LoadWish(), Config(), ACCELERATOR)
+    on_cpu, on_accelerator = (
+        order(model, LoadWish(num_gpu=num_gpu), Config(num_parallel=1), ACCELERATOR) for num_gpu in (0, None)
+    )
 
     assert on_cpu.need.kv_bytes == 2 * on_accelerator.need.kv_bytes
 
@@ -130,9 +131,11 @@ def test_every_step_needs_less_than_the_one_before() -> None:
     needs = [made.need.total_bytes, *(lower.need.total_bytes for lower in made.lowered())]
 
     assert needs == sorted(needs, reverse=True)
-    assert len(set(needs)) == len(needs) == 4
+    assert len(set(needs)) == len(needs) == 6
     assert [of_memory(lower.options) for lower in made.lowered()] == [
-        (False, False, 1, 4096, 0),
+        (False, False, 4, 4096, 0),
+        (False, True, 4, 4096, 0),
+        (False, True, 2, 4096, 0),
         (False, True, 1, 4096, 0),
         (False, True, 1, 4096, 8),
     ]
@@ -147,7 +150,7 @@ def test_a_draft_model_is_the_first_thing_to_go() -> None:
     assert made.options.speculates
     assert made.need.draft_bytes > GB
     assert not any(lower.options.speculates for lower in lowered)
-    assert [lower.options.prefix_cache_bytes > 0 for lower in lowered] == [True, False, False, False]
+    assert [lower.options.prefix_cache_bytes > 0 for lower in lowered] == [True, *[False] * 5]
     assert lowered[0].need == order(model, LoadWish(), Config(), CPU).need
     assert lowered[0].changes_from(made) == " with no draft model"
 
@@ -166,7 +169,9 @@ def test_the_changes_are_told_in_words() -> None:
     made = order(facts_of(layers=LAYERS), LoadWish(), Config(), CPU)
     *_, lowest = made.lowered()
 
-    assert lowest.changes_from(made) == (" with no prefix cache and weights as they are stored and a context of 8 bits")
+    assert lowest.changes_from(made) == (
+        " with no prefix cache and weights as they are stored and parallel 1 instead of 4 and a context of 8 bits"
+    )
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("f16", 0), ("q8_0", 8), ("q4_0", 4)])
@@ -194,7 +199,17 @@ def test_a_default_context_takes_a_quarter_of_the_memory_at_most() -> None:
 
     # 256 KiB for each token: 12 GiB hold 49152 of them, and half of 65536 is the first that they hold.
     assert made.options.num_ctx == 32768
-    assert made.need.kv_bytes <= 12 * GIB
+    assert made.need.kv_bytes == made.options.parallel * 8 * GIB
+
+
+@pytest.mark.parametrize(("memory_gib", "expected"), [(0, 1), (1, 1), (4, 1), (5, 2), (12, 2), (13, 4), (64, 4)])
+def test_four_requests_at_once_are_the_default_where_their_contexts_are_small(memory_gib: int, expected: int) -> None:
+    """The model's context is 1 GiB: those that are added to the first must take less than a quarter of the memory."""
+    model = facts_of(block_count=64, head_count_kv=8, head_dim=128)
+    made = order(model, LoadWish(num_ctx=2048), Config(), Machine(main_bytes=memory_gib * GIB))
+
+    assert made.options.parallel == expected
+    assert not made.is_parallel_fixed
 
 
 def test_a_model_that_is_kept_off_the_accelerator_has_the_lowest_context() -> None:

@@ -23,7 +23,7 @@ LEAST_NUM_CTX = 4
 LOWEST_NUM_CTX = 4096
 """What the context length is lowered to at most to make a model fit; or the model's own limit, if that is smaller."""
 DEFAULT_PARALLEL = 4
-"""Requests that a runner answers side by side. Each has a context of its own in the estimate; `lowered` halves it first."""
+"""Requests that a runner answers side by side; each has a context of its own in the estimate."""
 KV_BITS = {"f16": 0, "q8_0": 8, "q4_0": 4}
 """Ollama's names of the formats of a context. Its f16 is the model's own numbers here."""
 
@@ -98,6 +98,21 @@ def with_default_context(options: RunnerOptions, limit: int, machine: Machine, n
     while options.num_ctx > lowest and need_of(replace(options, parallel=1)).kv_bytes > most_bytes:
         options = replace(options, num_ctx=max(lowest, options.num_ctx // 2))
     return options
+
+
+def with_default_parallel(options: RunnerOptions, machine: Machine, need_of: NeedOf) -> RunnerOptions:
+    """Four requests at once, halved until what the others add to the first is less than one context may take, so that
+    no other model has to go for room that nobody asked for. One where the memory is not known."""
+
+    def working_bytes(parallel: int) -> int:
+        need = need_of(replace(options, parallel=parallel))
+        return need.kv_bytes + need.workspace_bytes
+
+    most_bytes = machine.memory_bytes(options.num_gpu) // _CONTEXT_SHARE
+    parallel, alone_bytes = DEFAULT_PARALLEL, working_bytes(1)
+    while parallel > 1 and working_bytes(parallel) - alone_bytes >= most_bytes:
+        parallel //= 2
+    return replace(options, parallel=parallel)
 
 
 def with_prefix_cache(

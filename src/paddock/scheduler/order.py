@@ -10,13 +10,13 @@ from paddock.memory.correction import Seen, foresee
 from paddock.memory.estimate import Need, Settings
 from paddock.memory.fit import Ask
 from paddock.scheduler.defaults import (
-    DEFAULT_PARALLEL,
     KV_BITS,
     LOWEST_NUM_CTX,
     Machine,
     bounded,
     keeps_packed,
     with_default_context,
+    with_default_parallel,
     with_prefix_cache,
 )
 from paddock.supervisor.model_server import RunnerOptions
@@ -183,6 +183,8 @@ def order(
     options = replace(options, keep_packed=is_packed, speculates=facts.draft is not None)
     if not is_num_ctx_fixed:
         options = with_default_context(options, facts.context_length, machine, need_of)
+    if not config.num_parallel:
+        options = with_default_parallel(options, machine, need_of)
     options = with_prefix_cache(options, facts, config, machine, need_of)
     return LoadOrder(
         key=model.digest,
@@ -217,7 +219,7 @@ def _asked(fixed: LoadWish, config: Config, limit: int) -> RunnerOptions:
     return replace(
         plain,
         num_ctx=plain.num_ctx if fixed.num_ctx is None else fixed.num_ctx,
-        parallel=config.num_parallel or DEFAULT_PARALLEL,
+        parallel=config.num_parallel or plain.parallel,
         num_batch=plain.num_batch if fixed.num_batch is None else fixed.num_batch,
         num_gpu=plain.num_gpu if fixed.num_gpu is None else fixed.num_gpu,
         num_thread=plain.num_thread if fixed.num_thread is None else fixed.num_thread,
