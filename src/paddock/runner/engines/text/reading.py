@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from paddock.protocol import Frame
+from paddock.runner.engines.text.model.kv_caches import grow_as_usual, grow_at_once
 from paddock.runner.engines.text.pace import Pace
 from paddock.runner.engines.text.prefix.cache import PrefixCache
 from paddock.runner.engines.text.sequence import Sequence
@@ -34,6 +35,7 @@ class Reader:
         prompt = sequence.prompt
         prefix = self._prefixes.take(prompt.tenant, prompt.tokens)
         caches, read = (prefix.caches, prefix.length) if prefix else (self._make_caches(), 0)
+        grow_at_once(caches, len(prompt.tokens))
         sequence.begin(caches, read, self._prefixes.stops(prompt.tokens, read, caches))
 
     def read(self, sequence: Sequence, most_tokens: int) -> list[Frame]:
@@ -57,6 +59,7 @@ class Reader:
         """Read the last token: the logits (1, vocabulary) of the first one of the answer, under way."""
         logits = self._model(mx.array([sequence.prompt.tokens[-1:]]), cache=sequence.caches)[:, -1, :]
         mx.async_eval(logits)
+        grow_as_usual(sequence.caches)
         return logits, sequence.has_read(1)
 
     def keep(self, sequence: Sequence, caches: list[Any]) -> None:

@@ -8,10 +8,16 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from mlx_lm import utils
-from mlx_lm.models.cache import ArraysCache, KVCache, QuantizedKVCache, RotatingKVCache
+from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, QuantizedKVCache, RotatingKVCache
 
 from paddock import demo
-from paddock.runner.engines.text.model.kv_caches import CacheMaker, group_size, make_caches
+from paddock.runner.engines.text.model.kv_caches import (
+    CacheMaker,
+    group_size,
+    grow_as_usual,
+    grow_at_once,
+    make_caches,
+)
 
 PROMPT = "Once upon a time there was a small fox who lived near the river."
 LLAMA: dict[str, Any] = {
@@ -160,3 +166,59 @@ def test_the_first_words_are_those_of_full_precision(the_demo: Any) -> None:
     plain, quantised = (greedy(the_demo.model, the_demo.prompt, kv_bits, 32) for kv_bits in (0, 8))
 
     assert quantised == plain
+
+
+# ---- how caches grow
+
+
+def room_of(cache: Any) -> int:
+    array = cache.keys[0] if isinstance(cache, QuantizedKVCache) else cache.keys
+    return int(array.shape[-2])
+
+
+def write(cache: Any, tokens: int) -> None:
+    rows = mx.zeros((1, 1, tokens, 64))
+    cache.update_and_fetch(rows, rows)
+
+
+@pytest.mark.parametrize("make", [KVCache, QuantizedKVCache])
+def test_a_cache_for_a_long_prompt_grows_once_and_then_as_usual(make: Any) -> None:
+    cache = make()
+    grow_at_once([cache], 1000)
+
+    write(cache, 8)
+    assert room_of(cache) == 1024
+    write(cache, 992)
+    assert room_of(cache) == 1024
+    grow_as_usual([cache])
+    write(cache, 25)
+    assert room_of(cache) == 1000 + 256
+
+
+def test_a_cache_that_holds_a_part_already_grows_by_the_rest() -> None:
+    cache = KVCache()
+    write(cache, 300)
+
+    grow_at_once([cache], 2000)
+    write(cache, 256)
+
+    assert room_of(cache) == 300 + 1792
+
+
+def test_caches_that_keep_no_more_than_they_may_grow_as_they_did() -> None:
+    window, state, plain = RotatingKVCache(max_size=512), ArraysCache(2), KVCache()
+
+    grow_at_once([window, CacheList(state, plain)], 5000)
+
+    assert window.step == RotatingKVCache.step
+    assert not hasattr(state, "step")
+    assert plain.step == 5120
+
+
+def test_a_prompt_that_is_shorter_than_what_is_held_changes_nothing() -> None:
+    cache = KVCache()
+    write(cache, 300)
+
+    grow_at_once([cache], 10)
+
+    assert cache.step == KVCache.step

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.cache import KVCache, QuantizedKVCache, make_prompt_cache
+from mlx_lm.models.cache import CacheList, KVCache, QuantizedKVCache, make_prompt_cache
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,28 @@ class CacheMaker:
 def make_caches(model: nn.Module, kv_bits: int) -> list[Any]:
     """Empty caches for one sequence; `CacheMaker` is quicker for many."""
     return CacheMaker(model, kv_bits).make()
+
+
+def grow_at_once(caches: Sequence[Any], tokens: int) -> None:
+    """Have caches that keep every token make room for so many when they next grow.
+
+    Growing copies all that is held. By mlx-lm's 256 tokens at a time, a prompt of 16,000 that is read in small chunks
+    is copied 32 times, each time while others wait for their next token.
+    """
+    for leaf in _growing(caches):
+        usual = type(leaf).step
+        leaf.step = usual * max(1, -(-(tokens - leaf.offset) // usual))
+
+
+def grow_as_usual(caches: Sequence[Any]) -> None:
+    """Have them grow as mlx-lm does again: nobody knows how long an answer will be."""
+    for leaf in _growing(caches):
+        leaf.step = type(leaf).step
+
+
+def _growing(caches: Sequence[Any]) -> list[Any]:
+    flat = (leaf for cache in caches for leaf in (_growing(cache.caches) if type(cache) is CacheList else [cache]))
+    return [leaf for leaf in flat if type(leaf) in (KVCache, QuantizedKVCache)]
 
 
 def group_size(*widths: int) -> int:
