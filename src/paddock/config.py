@@ -266,7 +266,7 @@ SETTINGS: tuple[Setting, ...] = (
         "memory_limit_bytes",
         "MEMORY_LIMIT",
         "0",
-        "what all models together, and the spare process, may hold of each memory, such as `8GB`; 0 takes what there is",
+        "what all models and the spare process may hold of each memory together, as `8GB`; 0 takes what there is",
         _bytes,
         is_ollamas=False,
     ),
