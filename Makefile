@@ -8,7 +8,7 @@ EXTRA = $(if $(BACKEND),[$(BACKEND)])
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check format bench settings model-check budget chaos bench-serving bench-gpu bench-blas hostile memory-report parity clean
+.PHONY: help run test lint check format bench settings model-check budget chaos bench-serving bench-gpu bench-blas bench-pictures hostile memory-report parity demo-sheet clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench-gpu: $(VENV)/dev.stamp ## the same tables on an NVIDIA GPU (BACKEND=cuda13
 bench-blas: $(VENV)/dev.stamp ## what OpenBLAS gives on a Linux CPU, against MLX as it comes
 	$(RUN)/python bench/blas.py
 
+bench-pictures: $(VENV)/dev.stamp ## a denoising step of image models beside mflux and mlx-vlm, and what telling of the progress costs
+	$(RUN)/python bench/pictures.py
+
 hostile: $(VENV)/dev.stamp ## hostile model folders through the whole road: the table of their refusals
 	$(RUN)/python -m pytest -q -s tests/hostile
 
@@ -76,6 +79,9 @@ parity: $(VENV)/dev.stamp ## architectures and embeddings against transformers: 
 
 memory-report: $(VENV)/dev.stamp ## what runners were foreseen to need against what they held: the table and docs/memory-report.png
 	$(RUN)/python bench/memory_report.py --png docs/memory-report.png
+
+demo-sheet: $(VENV)/dev.stamp ## sixty pictures of the demo image model, of prompts that training never saw: docs/demo-image.png
+	$(RUN)/python -m training.image.evaluate --sheet docs/demo-image.png
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -186,16 +186,17 @@ def write(checkpoint: Checkpoint, folder: Path) -> Path:
     mx.eval(weights)
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, **settings: str) -> None:
     """A token for each byte: prompts are given as tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 32_768}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    known = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 32_768, **settings}
+    (folder / "tokenizer_config.json").write_text(json.dumps(known))

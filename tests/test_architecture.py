@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "options": SHARED,
     "config": SHARED,
     "demo": set(),
+    "pictures": set(),
     "vetting": {"errors"},
     "store": SHARED | {"config", "options", "demo", "vetting"},
     "memory": SHARED | {"config", "options", "store"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "scheduler": SHARED | {"config", "options", "store", "memory", "supervisor"},
     "api": SHARED | {"config", "options", "store", "memory", "supervisor", "scheduler"},
     "app": SHARED | {"config", "options", "store", "memory", "supervisor", "scheduler", "api"},
-    "cli": SHARED | {"config"},
+    "cli": SHARED | {"config", "pictures"},
     "runner": SHARED | {"vetting"},
     "__main__": {"cli", "runner"},
 }
@@ -40,6 +41,7 @@ PURE = [
     "scheduler/actions.py",
     "scheduler/order.py",
     "scheduler/defaults.py",
+    "scheduler/pictures.py",
     "scheduler/preview.py",
     "scheduler/recycle.py",
     "scheduler/state.py",
@@ -53,6 +55,8 @@ PURE = [
     "memory/estimate.py",
     "memory/correction.py",
     "memory/fit.py",
+    "memory/image.py",
+    "memory/shape.py",
 ]
 IMPURE_LIBRARIES = {"asyncio", "logging", "os", "random", "socket", "subprocess", "threading", "time", "psutil"}
 

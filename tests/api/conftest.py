@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 import aiohttp
 import numpy
 import ollama
+import openai
 import pytest
 import uvicorn
 from safetensors.numpy import save_file
@@ -107,3 +109,34 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     server.force_exit = True
     with suppress(asyncio.CancelledError):
         await serving
+
+
+@pytest.fixture(scope="session")
+def image_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two image models: `zimage` starts from a picture, `klein` looks at several. Runners are fakes."""
+    # Imported here, since it takes MLX and most of these tests need none.
+    from tests.runner.engines.image.tiny_folders import make_tiny_klein, make_tiny_z_image
+
+    store = tmp_path_factory.mktemp("store")
+    folders = {
+        "zimage": make_tiny_z_image(tmp_path_factory.mktemp("zimage"), steps=3, width=64, height=48),
+        "klein": make_tiny_klein(tmp_path_factory.mktemp("klein")),
+    }
+    for name, folder in folders.items():
+        import_folder(Library(store), ModelName.parse(name), folder)
+    return store
+
+
+@pytest.fixture
+def painting(served: Served, tmp_path: Path, image_store: Path) -> Served:
+    """The server with `zimage` and `klein` beside `tiny`."""
+    shutil.copytree(image_store, tmp_path / "models", dirs_exist_ok=True)
+    return served
+
+
+@pytest.fixture
+async def openai_client(painting: Served) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The published client, unmodified."""
+    url = f"{painting.url}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        yield client

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
 import paddock
 from paddock.cli.main import app
 
 SOURCE = Path(paddock.__file__).parent.parent
+Updates = list[dict[str, Any]] | Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 
 def text_updates(*texts: str, **last: Any) -> list[dict[str, Any]]:
@@ -39,6 +43,29 @@ def chat_updates(*texts: str, **last: Any) -> list[dict[str, Any]]:
     return [*pieces, {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", **last}]
 
 
+def png(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (8, 4), **details: Any) -> bytes:
+    """A PNG file of one colour that tells these details of how it was made, if there are any."""
+    texts = PngImagePlugin.PngInfo()
+    if details:
+        texts.add_itxt("paddock", json.dumps(details))
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, format="PNG", pnginfo=texts)
+    return file.getvalue()
+
+
+def picture_updates(data: bytes | None = None, steps: int = 2, **last: Any) -> list[dict[str, Any]]:
+    """An answer of /api/generate with a picture, with its last update; `completed` is left out where it is 0."""
+    update = {"model": "painter", "response": "", "done": False}
+    counts = [{**update, "total": steps, **({"completed": done} if done else {})} for done in range(steps + 1)]
+    image = base64.b64encode(data or png()).decode()
+    return [*counts, {**update, "done": True, "done_reason": "stop", "image": image, **last}]
+
+
+def seeded_pictures(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """A picture that tells the seed it was asked for; -1 for none."""
+    return picture_updates(png(seed=body.get("options", {}).get("seed", -1)))
+
+
 def _show_answer() -> dict[str, Any]:
     return {"details": {"family": "llama"}, "model_info": {}, "capabilities": ["completion"]}
 
@@ -51,7 +78,8 @@ class FakeServer:
     models: dict[str, dict[str, Any]] = field(default_factory=lambda: {"demo": _show_answer()})
     tags: list[dict[str, Any]] = field(default_factory=list)
     running: list[dict[str, Any]] = field(default_factory=list)
-    generated: list[dict[str, Any]] = field(default_factory=lambda: text_updates("Hello", " there", "."))
+    generated: Updates = field(default_factory=lambda: text_updates("Hello", " there", "."))
+    """What /api/generate answers, or makes of the body."""
     chatted: list[dict[str, Any]] = field(default_factory=lambda: chat_updates("Good", " day", "."))
     statuses: list[dict[str, Any]] = field(default_factory=lambda: [{"status": "success"}])
     failures: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -62,6 +90,7 @@ class FakeServer:
     """Whether a streamed answer breaks off in the middle of its transfer."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    is_hanging: threading.Event = field(default_factory=threading.Event)
     has_hung_up: threading.Event = field(default_factory=threading.Event)
 
     def bodies(self, path: str) -> list[Any]:
@@ -122,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             if is_whole:
                 self.wfile.write(b"0\r\n\r\n")
             if self.fake.hangs:
+                self.fake.is_hanging.set()
                 has_more = self.connection.recv(1)
                 assert not has_more
                 self.fake.has_hung_up.set()
@@ -154,7 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not body.get("prompt"):
             reason = "unload" if body.get("keep_alive") == 0 else "load"
             return self._whole({"model": body["model"], "response": "", "done": True, "done_reason": reason})
-        return self._stream(self.fake.generated)
+        updates = self.fake.generated
+        return self._stream(updates(body) if callable(updates) else updates)
 
     def _chat(self, body: Any) -> None:
         self._stream(self.fake.chatted)
@@ -202,6 +233,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeServ
         yield fake
         listening.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def painter(server: FakeServer) -> FakeServer:
+    """The fake with a model that makes pictures."""
+    server.models["painter"] = {"details": {"family": "zimage"}, "model_info": {}, "capabilities": ["image", "vision"]}
+    server.generated = seeded_pictures
+    return server
 
 
 @pytest.fixture
@@ -280,4 +319,28 @@ def read_until() -> Callable[[int, str], str]:
 @pytest.fixture
 def updates() -> Any:
     """The makers of streamed answers."""
-    return {"generate": text_updates, "chat": chat_updates}
+    return {"generate": text_updates, "chat": chat_updates, "picture": picture_updates}
+
+
+@pytest.fixture
+def make_png() -> Callable[..., bytes]:
+    """The maker of PNG files."""
+    return png
+
+
+class Terminal(io.StringIO):
+    """A text buffer that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal of 120 columns to stand for stdout or stderr."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("LINES", "40")
+    return Terminal()

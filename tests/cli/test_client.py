@@ -44,6 +44,12 @@ def test_an_answer_that_is_no_json_is_another_program(server):
         connect().call("GET", "/api/tags")
 
 
+def test_a_line_as_long_as_a_picture_arrives_whole(server, updates):
+    server.generated = updates["generate"]("x" * 3_000_000, "y")
+    first, second, _ = connect().stream("/api/generate", {"model": "demo", "prompt": "x"})
+    assert (first["response"], second["response"]) == ("x" * 3_000_000, "y")
+
+
 def test_a_stream_yields_its_lines(server):
     server.statuses = [{"status": "reading"}, {"status": "success"}]
     assert list(connect().stream("/api/pull", {"model": "x"})) == server.statuses

@@ -7,6 +7,8 @@ import pytest
 
 from paddock.cli.create import collect_files, find_source
 from paddock.errors import InvalidModelFiles, NotFound
+from paddock.store.model_files import check_files
+from tests.runner.engines.image.tiny_folders import make_tiny_z_image
 
 WEIGHTS = b"w" * 3_000_000
 
@@ -15,10 +17,10 @@ WEIGHTS = b"w" * 3_000_000
 def weights(tmp_path):
     folder = tmp_path / "weights"
     folder.mkdir()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "LICENSE"):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (folder / name).write_text(name)
     (folder / "model.safetensors").write_bytes(WEIGHTS)
-    for name in ("README.md", "training_args.bin", "pytorch_model.bin"):
+    for name in ("README.md", "LICENSE", "training_args.bin", "pytorch_model.bin"):
         (folder / name).write_text("left behind")
     (folder / "tokenizer").mkdir()
     return folder
@@ -45,7 +47,6 @@ def test_a_folder_becomes_blobs_and_a_model(server, paddock_command, weights, tm
         "tokenizer.json",
         "tokenizer_config.json",
         "chat_template.jinja",
-        "LICENSE",
         "model.safetensors",
     }
     assert set(request.pop("files")) == names
@@ -68,7 +69,7 @@ def test_a_blob_that_the_server_has_is_not_sent_again(server, paddock_command, w
     assert paddock_command("create", "mine").exit_code == 0
     sent = [path for method, path, _ in server.asked if method == "POST" and path.startswith("/api/blobs/")]
     assert f"/api/blobs/{digest_of(WEIGHTS)}" not in sent
-    assert len(sent) == 5
+    assert len(sent) == 4
 
 
 def test_without_a_modelfile_the_folder_itself_is_the_model(server, paddock_command, weights, monkeypatch):
@@ -150,3 +151,25 @@ def test_links_to_files_are_followed(weights, tmp_path):
     (tmp_path / "blob").write_bytes(b"shard")
     (weights / "model-00002.safetensors").symlink_to(tmp_path / "blob")
     assert "model-00002.safetensors" in collect_files(weights)
+
+
+def test_of_an_image_model_the_files_of_its_parts_keep_their_folders(tmp_path):
+    folder = make_tiny_z_image(tmp_path)
+    for name in ("README.md", "LICENSE", "transformer/README.md", "text_encoder/pytorch_model.bin"):
+        (folder / name).write_text("left behind")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "config.json").write_text("{}")
+    files = collect_files(folder)
+    assert set(files) == {
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
+        "transformer/config.json",
+        "transformer/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+    assert check_files(files).engine == "image"

@@ -114,3 +114,20 @@ def test_a_draft_model_is_a_term_where_there_is_one():
     ]
     assert "DRAFT" in running_terms(rows, [])
     assert "DRAFT" not in running_terms(rows[1:], [])
+
+
+def test_of_an_image_model_the_pictures_are_told_in_place_of_the_context():
+    pictures = {"pixels": 1_048_576, "references": 4, "tile": 512, "is_staged": True}
+    told = describe(answer(pictures=pictures, is_packed=True, is_lowered=True))
+    assert (
+        "\npictures of up to 1048576 pixels, 2 at once, with up to 4 to look at, decoded in tiles of 512 x 512, "
+        "its parts in memory in turn, weights as they are stored (lowered, so that it fits)\n"
+    ) in told
+    plain = describe(answer(pictures={**pictures, "references": 0, "is_staged": False}))
+    assert "pictures of up to 1048576 pixels, 2 at once, decoded in tiles of 512 x 512\n" in plain
+
+
+def test_the_size_of_a_picture_is_asked_about(server, paddock_command):
+    server.failures["/api/fit"] = (200, answer())
+    assert paddock_command("fit", "painter", "--width", "768", "--height", "512").exit_code == 0
+    assert server.bodies("/api/fit") == [{"model": "painter", "options": {}, "width": 768, "height": 512}]

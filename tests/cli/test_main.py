@@ -1,5 +1,6 @@
 """The command as a process: how fast it starts, and what it says when it is used wrongly."""
 
+import re
 import subprocess
 import sys
 import time
@@ -38,6 +39,20 @@ def test_help_lists_every_command_but_no_alias(paddock_command):
     assert [line.split()[0] for line in lines] == [
         "serve", "run", "create", "pull", "list", "ps", "fit", "show", "stop", "cp", "rm",
     ]  # fmt: skip
+
+
+def test_help_of_run_puts_flags_for_texts_and_for_pictures_apart(paddock_command):
+    sections = re.split(r"\n(?=\w+:\n)", paddock_command("run", "--help").out)[1:]
+    flags = {section.split(":")[0]: re.findall(r"^  (?:-\w, )?(--\w+)", section, re.MULTILINE) for section in sections}
+    assert flags == {
+        "Arguments": [],
+        "Options": ["--keepalive", "--verbose", "--help"],
+        "Texts": ["--nowordwrap", "--format", "--think", "--hidethinking"],
+        "Pictures": [
+            *("--width", "--height", "--steps", "--seed", "--negative", "--guidance"),
+            *("--n", "--image", "--strength", "--from", "--output"),
+        ],
+    }
 
 
 def test_without_a_command_the_help_is_shown(paddock_command):

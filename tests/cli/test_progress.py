@@ -5,7 +5,7 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from paddock.cli.progress import StatusDisplay, follow, spinner
+from paddock.cli.progress import StatusDisplay, StepDisplay, follow, spinner
 
 
 class Terminal(io.StringIO):
@@ -54,4 +54,33 @@ def test_a_spinner_turns_at_a_terminal_only(terminal):
     quiet = io.StringIO()
     with redirect_stderr(quiet), spinner("Starting"):
         pass
+    assert quiet.getvalue() == ""
+
+
+def test_a_picture_waits_in_the_queue_and_then_counts_its_steps(terminal):
+    with redirect_stderr(terminal), StepDisplay("Generating 1 of 2") as display:
+        display.show({"status": "waiting", "queue_position": 3})
+        display.show({"total": 8})
+        display.show({"completed": 5, "total": 8})
+    for text in ("Waiting (place 3 in the queue)", "Generating 1 of 2", "5/8"):
+        assert text in terminal.getvalue()
+
+
+def test_a_picture_that_says_nothing_yet_is_getting_ready(terminal):
+    with redirect_stderr(terminal), StepDisplay("Generating"):
+        pass
+    assert "Getting ready" in terminal.getvalue()
+
+
+def test_a_status_is_shown_as_it_is(terminal):
+    with redirect_stderr(terminal), StepDisplay("Generating") as display:
+        display.show({"status": "loading [bold]x[/bold]\x1b[2J"})
+    assert "Loading [bold]x[/bold][2j" in terminal.getvalue()
+
+
+def test_the_steps_of_a_picture_are_told_at_a_terminal_only():
+    quiet = io.StringIO()
+    with redirect_stderr(quiet), StepDisplay("Generating") as display:
+        display.show({"status": "waiting", "queue_position": 3})
+        display.show({"completed": 5, "total": 8})
     assert quiet.getvalue() == ""

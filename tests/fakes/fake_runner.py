@@ -2,7 +2,7 @@
 
 Its command line is the real one's. The environment variable FAKE_BEHAVIOUR holds a JSON object of `Behaviour`'s
 fields; what is not set behaves well. FAKE_BEHAVIOURS holds one for each model's name, and comes first. It answers with
-the words of the prompt, one token each.
+the words of the prompt, one token each, and makes pictures of one colour.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from paddock.protocol import (
     Failed,
     Frame,
     Health,
+    Image,
+    ImageRequest,
     LoadRequest,
     MemoryTerms,
     Message,
@@ -124,7 +126,7 @@ class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     drift_bytes: int = 0
     """So much more memory of its own it says that it holds, once it has answered."""
     long_frame_bytes: int = 0
-    """Each frame of text is that long."""
+    """Each frame of text is that long, and each picture."""
 
 
 class FakeRunner:
@@ -192,7 +194,7 @@ class FakeRunner:
     async def _answer(self, path: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if path != "/health" and self.behaviour.refuse:
             await reply(writer, self.behaviour.refuse, "400 Bad Request")
-        elif path in ("/completion", "/chat"):
+        elif path in ("/completion", "/chat", "/image"):
             streaming = asyncio.create_task(self._stream(path, body, writer))
             leaving = asyncio.create_task(reader.read(1))
             _, unfinished = await asyncio.wait({streaming, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -240,14 +242,12 @@ class FakeRunner:
         )
 
     async def _stream(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
-        prompt = (
-            decode(body, CompletionRequest).prompt if path == "/completion" else words_of(decode(body, ChatRequest))
-        )
+        lines = self._lines_of(path, body)
         self.active_requests += 1
         try:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
             sent = 0
-            async for line in self._lines(prompt):
+            async for line in lines:
                 writer.write(b"%x\r\n%s\r\n" % (len(line), line))
                 self.active_requests -= 1  # while its reader is slow, nobody waits for this process
                 try:
@@ -263,6 +263,25 @@ class FakeRunner:
             await writer.drain()
         finally:
             self.active_requests -= 1
+
+    def _lines_of(self, path: str, body: bytes) -> AsyncIterator[bytes]:
+        if path == "/image":
+            return self._picture_lines(decode(body, ImageRequest))
+        if path == "/completion":
+            return self._lines(decode(body, CompletionRequest).prompt)
+        return self._lines(words_of(decode(body, ChatRequest)))
+
+    async def _picture_lines(self, request: ImageRequest) -> AsyncIterator[bytes]:
+        from pictures import frames_of  # beside this script, which is all that its path has of the tests
+
+        for number, frame in enumerate(frames_of(request)):
+            await asyncio.sleep(self.behaviour.frame_seconds)
+            if number == 0 and self.behaviour.die_at == "first_token":
+                die(self.behaviour)
+            self.tokens += 1
+            if isinstance(frame, Image):
+                frame = msgspec.structs.replace(frame, data=frame.data.ljust(self.behaviour.long_frame_bytes, b"\0"))
+            yield encode_line(frame)
 
     async def _lines(self, prompt: str) -> AsyncIterator[bytes]:
         behaviour = self.behaviour

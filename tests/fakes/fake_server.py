@@ -27,12 +27,14 @@ from paddock.protocol import (
     Failed,
     Frame,
     Health,
+    ImageRequest,
     RerankReply,
     RerankRequest,
     Text,
     TokenizeRequest,
 )
 from paddock.supervisor.model_server import MemorySize, ModelServer, RunnerSpec
+from tests.fakes.pictures import frames_of
 
 Step = Frame | Exception | asyncio.Event
 """Of an answer: a frame is yielded (a Failed raised, as the client does), an exception raised, an event awaited."""
@@ -60,6 +62,8 @@ class Script:
     load_failure: PaddockError | None = None
     """Raised by `wait_until_running`, after the gate."""
     answer: Sequence[Step] = (Text(content="Hello"), Text(content=" world"), done(eval_count=2))
+    pictures: Sequence[Step] | None = None
+    """The answer of a model that makes pictures; None makes what the request asks for."""
     ping_failure: PaddockError | None = None
     close_gate: asyncio.Event | None = None
     """`close` waits for it."""
@@ -84,7 +88,7 @@ class FakeModelServer:
         self.spec = spec
         self.script = script or Script()
         self.calls: list[str] = []
-        self.requests: list[CompletionRequest | ChatRequest | EmbeddingRequest | RerankRequest] = []
+        self.requests: list[CompletionRequest | ChatRequest | ImageRequest | EmbeddingRequest | RerankRequest] = []
         self.active = 0
         """Answers going on now."""
         self._is_loaded = False
@@ -142,10 +146,14 @@ class FakeModelServer:
         self._check_alive()
 
     def completion(self, request: CompletionRequest) -> AsyncGenerator[Frame, None]:
-        return self._answer("completion", request)
+        return self._answer("completion", request, self.script.answer)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Frame, None]:
-        return self._answer("chat", request)
+        return self._answer("chat", request, self.script.answer)
+
+    def image(self, request: ImageRequest) -> AsyncGenerator[Frame, None]:
+        pictures = self.script.pictures
+        return self._answer("image", request, tuple(frames_of(request)) if pictures is None else pictures)
 
     async def apply_chat_template(self, request: ChatRequest) -> str:
         self.calls.append("apply_chat_template")
@@ -201,11 +209,13 @@ class FakeModelServer:
             await self.script.close_gate.wait()
         self.die("it was stopped")
 
-    async def _answer(self, call: str, request: CompletionRequest | ChatRequest) -> AsyncGenerator[Frame, None]:
+    async def _answer(
+        self, call: str, request: CompletionRequest | ChatRequest | ImageRequest, answer: Sequence[Step]
+    ) -> AsyncGenerator[Frame, None]:
         self.calls.append(call)
         self.requests.append(request)
         self.active += 1
-        steps = deque(self.script.answer)
+        steps = deque(answer)
         try:
             while steps:
                 self._check_alive()

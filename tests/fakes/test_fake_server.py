@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from paddock.errors import LoadFailed, OutOfMemory, RunnerDied
-from paddock.protocol import CompletionRequest, Failed, Text
+from paddock.protocol import CompletionRequest, Done, Failed, Image, ImageRequest, Step, Text
 from tests.fakes.fake_server import FakeModelServer, FakeModelServers, Script, done
 from tests.fakes.runners import CPU, SYSTEM, fake_spec
 from tests.fakes.waiting import settle
@@ -68,6 +68,15 @@ async def test_a_closed_answer_is_recorded_as_cancelled():
     await stream.aclose()
     assert server.calls[-1] == "cancelled"
     assert server.active == 0
+
+
+async def test_pictures_are_those_that_were_asked_for():
+    server = await ready(Script())
+    request = ImageRequest(prompt="a red circle", width=16, height=8, steps=1, seed=4, count=2)
+    frames = [frame async for frame in server.image(request)]
+    assert [type(frame) for frame in frames] == [Step, Step, Image, Image, Done]
+    assert [(frame.seed, frame.width, frame.height) for frame in frames[2:4]] == [(4, 16, 8), (5, 16, 8)]
+    assert server.requests == [request]
 
 
 async def test_fakes_are_made_after_the_script_of_their_name():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from paddock.memory.correction import VARIATION, Point, Seen, error_of, foresee
 from paddock.memory.estimate import MIB, Need, Settings
+from paddock.store.images import ImageFacts
 from paddock.store.layers import CacheLayers, Layers
 
 LAYERS = Layers((CacheLayers(4, 4, 64, 64),), 0, 0, 0, 0, 512, 8, 512, 1536, 32_000)
@@ -29,6 +30,7 @@ class Shape:
     dense_bytes: int = 100 * MIB
     largest_tensor_bytes: int = 10 * MIB
     draft: Shape | None = None
+    image: ImageFacts | None = None
 
 
 SHAPE = Shape()
@@ -127,7 +129,7 @@ def test_nothing_is_foreseen_below_what_has_come_for_less(
     assert need.kv_bytes == foresee(SHAPE, settings, on_accelerator=False).kv_bytes
     # Whatever the peaks, a term is never foreseen smaller than without them.
     assert need.workspace_bytes >= after(settings).workspace_bytes
-    assert all(need.total_bytes >= after(point.settings(keep_packed=False)).total_bytes for point in not_more)
+    assert all(need.total_bytes >= after(point.settings(FULL)).total_bytes for point in not_more)
 
 
 def test_what_was_measured_with_a_draft_never_measures_it_away() -> None:

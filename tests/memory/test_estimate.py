@@ -19,6 +19,7 @@ from paddock.memory.estimate import (
     quantised_group,
     workspace_bytes,
 )
+from paddock.store.images import ImageFacts
 from paddock.store.layers import CacheLayers, Layers
 
 
@@ -36,6 +37,7 @@ class Shape:
     largest_tensor_bytes: int = 0
     engine: str = "text"
     draft: Shape | None = None
+    image: ImageFacts | None = None
 
 
 def need(shape: Shape, num_ctx: int = 4096, parallel: int = 1, on_accelerator: bool = True) -> Need:

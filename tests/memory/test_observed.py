@@ -35,7 +35,7 @@ def learn(observed: Observed, memory: MemoryTerms, digest: str = "a") -> bool:
 
 
 def seen(observed: Observed, digest: str = "a") -> Seen:
-    found = observed.seen(digest, on_accelerator=False)
+    found = observed.seen(digest, SETTINGS, on_accelerator=False)
     assert found is not None
     return found
 
@@ -43,7 +43,7 @@ def seen(observed: Observed, digest: str = "a") -> Seen:
 def test_a_load_measures_weights_runtime_and_its_own_peak(tmp_path: Path) -> None:
     observed = Observed(tmp_path)
 
-    assert observed.seen("a", on_accelerator=False) is None
+    assert observed.seen("a", SETTINGS, on_accelerator=False) is None
     assert learn(observed, terms())
     assert seen(observed) == Seen(100 * MB, 55 * MB + WORKER_BYTES, 10 * MB)
 
@@ -52,8 +52,8 @@ def test_each_form_of_the_weights_is_known_by_itself(tmp_path: Path) -> None:
     observed = Observed(tmp_path)
     observed.learn("a", terms(), replace(SETTINGS, keep_packed=True), FORESEEN)
 
-    assert observed.seen("a", on_accelerator=False) is None
-    assert observed.seen("a", on_accelerator=False, keep_packed=True) is not None
+    assert observed.seen("a", SETTINGS, on_accelerator=False) is None
+    assert observed.seen("a", replace(SETTINGS, keep_packed=True), on_accelerator=False) is not None
 
 
 def test_what_was_learned_outlives_the_server(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_of_many_models_the_latest_stay(tmp_path: Path) -> None:
     for number in range(MOST_MODELS + 1):
         learn(observed, terms(), str(number))
 
-    assert observed.seen("0", on_accelerator=False) is None
-    assert Observed(tmp_path).seen("1", on_accelerator=False) is not None
+    assert observed.seen("0", SETTINGS, on_accelerator=False) is None
+    assert Observed(tmp_path).seen("1", SETTINGS, on_accelerator=False) is not None
 
 
 def test_devices_are_kept_apart(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_devices_are_kept_apart(tmp_path: Path) -> None:
 
     learn(observed, on_gpu)
 
-    assert observed.seen("a", on_accelerator=False) is None
-    found = observed.seen("a", on_accelerator=True)
+    assert observed.seen("a", SETTINGS, on_accelerator=False) is None
+    found = observed.seen("a", SETTINGS, on_accelerator=True)
     assert found is not None
     assert (found.runtime_bytes, found.load_bytes) == (0, 1)
     assert found.points[0].peak_bytes == 20 + FORESEEN.runtime_bytes
@@ -147,3 +147,13 @@ def test_a_peak_counts_what_its_runner_cannot_see() -> None:
     assert peak_of(on_cpu, FORESEEN) == 190 * MB + WORKER_BYTES
     assert peak_of(on_gpu, FORESEEN) == 80 * MB
     assert peak_of(MemoryTerms(), FORESEEN) == 0
+
+
+def test_pictures_in_other_tiles_or_parts_in_turn_are_another_form_of_a_model(tmp_path: Path) -> None:
+    observed = Observed(tmp_path)
+    painted = replace(SETTINGS, picture_pixels=4096, tile_pixels=512)
+    observed.learn("a", terms(4096), painted, FORESEEN)
+
+    assert observed.seen("a", replace(painted, picture_pixels=64, parallel=4), on_accelerator=False) is not None
+    assert observed.seen("a", replace(painted, tile_pixels=1024), on_accelerator=False) is None
+    assert observed.seen("a", replace(painted, staged=True), on_accelerator=False) is None

@@ -1,4 +1,4 @@
-"""Prediction against truth, the quick half: real runners, filled to the end of their contexts."""
+"""Prediction against truth, the quick half: real runners, filled to the end of their contexts, and one that paints."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def test_real_runners_hold_what_was_foreseen() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=480,
         check=False,
     )
 
     assert report.returncode == 0, report.stdout + report.stderr
-    assert "8 runners of 2 models" in report.stdout
+    assert "9 runners of 3 models" in report.stdout
     assert "0 outside the bars" in report.stdout

@@ -102,9 +102,13 @@ class World:
 
     def request(self, name: str, size_gb: float = 1.0, keep_alive: float | None = None, **fixed: int) -> int:
         """A request; returns the waiter's id."""
+        return self.request_order(an_order(name, size_gb, **fixed), keep_alive)
+
+    def request_order(self, wanted: LoadOrder, keep_alive: float | None = None) -> int:
+        """The same with an order of its own making."""
         waiter_id = self._next_id
         self._next_id += 1
-        self.send(events.Requested(self.now, waiter_id, an_order(name, size_gb, **fixed), keep_alive))
+        self.send(events.Requested(self.now, waiter_id, wanted, keep_alive))
         return waiter_id
 
     def cancel(self, waiter_id: int) -> None:

@@ -214,9 +214,9 @@ def test_a_blob_damaged_on_disk_is_asked_for_again(library, folder):
     assert create_from(library, uploaded(library, folder)).facts.parameter_count == 128
 
 
-def test_an_image_model_is_told_so(library, folder):
+def test_an_image_model_of_an_unknown_pipeline_is_told_so(library, folder):
     (folder / "model_index.json").write_text("{}")
-    with pytest.raises(UnsupportedModel, match="image"):
+    with pytest.raises(UnsupportedModel, match=r"The pipeline None in model_index.json"):
         create_from(library, uploaded(library, folder))
 
 

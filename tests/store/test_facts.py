@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from paddock.errors import InvalidModelFiles
-from paddock.store.facts import human_count, model_info, read_facts, recognise_engine, tensors
+from paddock.store.facts import model_info, read_facts, recognise_engine, tensors
+from paddock.store.tensors import human_count
 from tests.store.making import CONFIG, write_model, write_sharded_model
 
 

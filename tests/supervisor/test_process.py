@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from paddock.errors import LoadFailed
+from paddock.runner.main import _parser
 from paddock.supervisor import process as process_module
+from paddock.supervisor.model_server import RunnerOptions
 from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess, load_arguments
 from tests.fakes.runners import fake_host, fake_spec, is_alive, zombie_count
 from tests.fakes.waiting import until
@@ -238,3 +240,17 @@ def test_a_runner_is_told_of_a_draft_model_only_where_there_is_one():
     assert "--draft-path" not in load_arguments(fake_spec(), {})
     arguments = load_arguments(replace(fake_spec(), draft_path=Path("/models/draft")), {})
     assert arguments[arguments.index("--draft-path") + 1] == "/models/draft"
+
+
+def test_only_an_image_model_is_told_about_pictures():
+    options = RunnerOptions(512, 4, picture_pixels=4096, tile_pixels=512, staged=True)
+    given = load_arguments(replace(fake_spec(), engine="image", options=options), {})
+    told = dict(zip(given[::2], given[1::2], strict=True))
+    assert (told["--pictures-at-once"], told["--picture-pixels"]) == ("4", "4096")
+    assert (told["--tile-pixels"], told["--staged"]) == ("512", "1")
+    left_open = load_arguments(replace(fake_spec(), engine="image"), {})
+    assert "--tile-pixels" not in left_open
+    assert "--staged" not in load_arguments(fake_spec(), {})
+    sockets = ("--listen-fd", "3", "--control-fd", "4")
+    assert _parser().parse_args([*given, *sockets]).tile_pixels == 512
+    assert _parser().parse_args([*left_open, *sockets]).tile_pixels == 1024

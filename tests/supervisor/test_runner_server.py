@@ -26,6 +26,9 @@ from paddock.protocol import (
     Done,
     EmbeddingRequest,
     Failed,
+    Image,
+    ImageRequest,
+    Step,
     Text,
     TokenizeRequest,
 )
@@ -211,6 +214,21 @@ async def test_an_answer_is_frames_that_end_in_done(start_runner):
     assert isinstance(frames[-1], Done)
     request = ChatRequest(messages=(ChatMessage(role="user", content="hello there"),))
     assert await text_of(server.chat(request)) == "hello there "
+
+
+async def test_pictures_come_with_their_steps(start_runner):
+    server = await start_runner()
+    request = ImageRequest(prompt="a red circle", width=16, height=8, steps=2, seed=4)
+    frames = [frame async for frame in server.image(request)]
+    assert [frame.done for frame in frames if isinstance(frame, Step)] == [0, 1, 2]
+    assert [type(frame) for frame in frames[-2:]] == [Image, Done]
+    assert (frames[-2].seed, frames[-2].width, frames[-2].height) == (4, 16, 8)
+
+
+async def test_a_picture_of_the_largest_size_comes_whole(start_runner):
+    server = await start_runner(long_frame_bytes=48 * 2**20)
+    [*_, picture, _] = [frame async for frame in server.image(ImageRequest(prompt="a red circle", steps=1))]
+    assert len(picture.data) >= 48 * 2**20
 
 
 async def test_the_other_questions_are_answered(start_runner):

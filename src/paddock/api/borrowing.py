@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 from starlette.requests import Request
 
@@ -31,9 +32,19 @@ class Borrowing:
     wish: LoadWish
     keep_alive_seconds: float | None = None
 
-    def lease(self, *, takes_slot: bool = True) -> AbstractAsyncContextManager[Lease]:
-        """The model, loaded first if need be."""
-        return self.services.scheduler.lease(self.model, self.wish, self.keep_alive_seconds, takes_slot=takes_slot)
+    def lease(self, *, takes_slot: bool = True, ticket: int | None = None) -> AbstractAsyncContextManager[Lease]:
+        """The model, loaded first if need be. `ticket` is one of the scheduler's, to ask for the place in the queue."""
+        return self.services.scheduler.lease(
+            self.model, self.wish, self.keep_alive_seconds, takes_slot=takes_slot, ticket=ticket
+        )
+
+    async def hold(self) -> Literal["load", "unload"]:
+        """Have the model loaded, or with a keep_alive of 0 let go; which of the two it was."""
+        if self.keep_alive_seconds == 0:
+            await self.services.scheduler.unload(self.model.digest)
+            return "unload"
+        async with self.lease(takes_slot=False):
+            return "load"
 
 
 class Replaced:

@@ -17,6 +17,8 @@ from paddock.memory.fit import MustWait, NeverFits
 from paddock.options import merge
 from paddock.scheduler.preview import Preview, word_of
 from paddock.scheduler.service import LoadWish
+from paddock.store.images import ImageFacts
+from paddock.supervisor.model_server import RunnerOptions
 
 _MOST_PARALLEL = 1024
 
@@ -40,6 +42,19 @@ class FitPool(msgspec.Struct, frozen=True, kw_only=True):
     reserve: int
 
 
+class FitPictures(msgspec.Struct, frozen=True, kw_only=True):
+    """The pictures that an image model would be loaded for, `parallel` of them at once."""
+
+    pixels: int
+    """Most of one: width times height."""
+    references: int
+    """Most pictures to look at meanwhile."""
+    tile: int
+    """Side, in pixels, of what is decoded at once."""
+    is_staged: bool
+    """Whether its parts would be in memory in turn."""
+
+
 class FitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What would become of a load now."""
 
@@ -60,6 +75,8 @@ class FitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Whether these, or its prefix cache, are less than the defaults, so that it fits."""
     terms: Terms
     memory: FitPool | None
+    pictures: FitPictures | None = None
+    """Of an image model, which has no context."""
 
 
 async def fit(request: Request) -> Response:
@@ -67,14 +84,26 @@ async def fit(request: Request) -> Response:
     body = await read_json(request, FitBody)
     services = services_of(request)
     model = await find_model(services, body.model or body.name)
-    if model.facts.engine != "image" and (body.width is not None or body.height is not None):
-        raise InvalidOption("Only image models have a width and a height: leave them out.")
+    pixels = _pixels(body, model.facts.image)
     options = dict(body.options or {})
     parallel = _parallel(options.pop("parallel", None))
     _, runner = merge(model.parameters, options)
     scheduler = services.scheduler
-    found = scheduler.preview(model, LoadWish(**runner), parallel)
+    found = scheduler.preview(model, LoadWish(**runner, picture_pixels=pixels), parallel)
     return json_response(_answer(found, scheduler.supply().reserve_bytes))
+
+
+def _pixels(body: FitBody, facts: ImageFacts | None) -> int | None:
+    """Of the picture that is asked for; a side that is not given is the model's own. InvalidOption."""
+    if body.width is None and body.height is None:
+        return None
+    if facts is None:
+        raise InvalidOption("Only image models have a width and a height: leave them out.")
+    width, height = body.width or facts.width, body.height or facts.height
+    for name, side in (("width", width), ("height", height)):
+        if side % facts.cell or not facts.cell <= side <= facts.side_most:
+            raise InvalidOption(f"{name} must be a multiple of {facts.cell} up to {facts.side_most}, and is {side}.")
+    return width * height
 
 
 def _parallel(value: object) -> int | None:
@@ -102,6 +131,16 @@ def _answer(found: Preview, reserve_bytes: int) -> FitAnswer:
         memory=FitPool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)
         if pool
         else None,
+        pictures=_pictures(options) if options.picture_pixels else None,
+    )
+
+
+def _pictures(options: RunnerOptions) -> FitPictures:
+    return FitPictures(
+        pixels=options.picture_pixels,
+        references=options.references,
+        tile=options.tile_pixels,
+        is_staged=options.staged,
     )
 
 

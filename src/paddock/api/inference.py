@@ -16,6 +16,7 @@ from paddock.api.body import read_json
 from paddock.api.borrowing import Borrowing, Replaced, client_of, keep_alive_of
 from paddock.api.chunks import Chunk, Piece, chat_chunk, generate_chunk, metrics_of, piece_of, together
 from paddock.api.models import find_model
+from paddock.api.pictures import ollama as pictures
 from paddock.api.refusals import check_chat, check_generate, schema_of, think_of
 from paddock.api.schemas import ChatBody, GenerateBody, InferenceBody, WireMessage
 from paddock.api.services import Services, services_of
@@ -48,6 +49,8 @@ async def generate(request: Request) -> Response:
     services = services_of(request)
     model = await find_model(services, body.model or "", required="invalid model name")
     keep_alive = keep_alive_of(body.keep_alive)
+    if model.facts.engine == "image":
+        return await pictures.generate(request, body, model, began)
     chunk = generate_chunk(body.model or "")
     if not body.prompt and not body.images and not body.suffix:
         return _without_prompt(services, model, body, keep_alive, chunk)
@@ -221,14 +224,10 @@ def _without_prompt(
     chunk: Chunk,
 ) -> Response:
     """No prompt: load the model and answer when it is there, or (keep_alive 0) let it go and answer at once."""
-    _, wish = _options(model, body)
+    borrowing = Borrowing(services, model, _options(model, body)[1], keep_alive)
 
     async def work() -> AsyncGenerator[bytes, None]:
-        if keep_alive == 0:
-            await services.scheduler.unload(model.digest)
-            yield _with_metrics(chunk(Piece(), True), Metrics(done_reason="unload"))
-            return
-        async with services.scheduler.lease(model, wish, keep_alive, takes_slot=False):
-            yield _with_metrics(chunk(Piece(), True), Metrics(done_reason="load"))
+        done_reason = await borrowing.hold()
+        yield _with_metrics(chunk(Piece(), True), Metrics(done_reason=done_reason))
 
     return Stream(work(), JSON)

@@ -32,12 +32,14 @@ def check_generate(body: GenerateBody, model: StoredModel) -> None:
         _check_suffix(body, model)
     if body.images:
         raise Unsupported(f'"{model.name.display}" does not support image input')
-    if body.width or body.height or body.steps:
+    if body.width or body.height or body.steps or body.negative_prompt:
         raise Unsupported(f'"{model.name.display}" does not support image generation')
 
 
 def check_chat(body: ChatBody, model: StoredModel) -> None:
     """BadRequest where /api/chat asks for what this model cannot do."""
+    if model.facts.engine == "image":
+        raise Unsupported(f'"{model.name.display}" does not support chat: it makes pictures, so ask /api/generate.')
     _check_inference(body, model, "chat")
     messages = body.messages or ()
     uses_tools = body.tools or any(message.tool_calls for message in messages)

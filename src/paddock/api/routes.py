@@ -12,6 +12,8 @@ from paddock import __version__
 from paddock.api import embeddings, fit, inference, models, status
 from paddock.api.errors import on_not_found, on_paddock_error, on_wrong_method
 from paddock.api.guard import Guard
+from paddock.api.pictures import openai as openai_pictures
+from paddock.api.pictures.files import PictureFiles
 from paddock.api.services import Services
 from paddock.errors import PaddockError
 
@@ -46,6 +48,9 @@ ROUTES = [
     Route("/api/embeddings", embeddings.legacy, methods=["POST"]),
     Route("/v1/embeddings", embeddings.openai, methods=["POST"]),
     Route("/v1/rerank", embeddings.rerank, methods=["POST"]),
+    Route("/v1/images/generations", openai_pictures.generations, methods=["POST"]),
+    Route("/v1/images/edits", openai_pictures.edits, methods=["POST"]),
+    Route(openai_pictures.FILES_PATH + "{name}", openai_pictures.picture_file),
 ]
 
 
@@ -57,4 +62,5 @@ def build_api(services: Services) -> Starlette:
         exception_handlers={PaddockError: on_paddock_error, 404: on_not_found, 405: on_wrong_method},
     )
     api.state.services = services
+    api.state.picture_files = PictureFiles()
     return api

@@ -52,6 +52,8 @@ class GenerateBody(InferenceBody, frozen=True):
     width: int | None = None
     height: int | None = None
     steps: int | None = None
+    negative_prompt: str | None = None
+    """Not Ollama's: what a picture should not show."""
 
 
 class WireFunction(Body, frozen=True):

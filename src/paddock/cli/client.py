@@ -148,12 +148,18 @@ def _json(body: Mapping[str, Any] | None) -> tuple[bytes | None, dict[str, str]]
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The lines of a body as they come. `readline` would take a transfer that breaks off for whole; `read1` raises."""
-    pending = b""
+    """The lines of a body as they come. `readline` would take a transfer that breaks off for whole; `read1` raises.
+
+    A line may be as long as a picture, so its pieces are joined once.
+    """
+    pieces: list[bytes] = []
     while data := response.read1(READ_BYTES):
-        *lines, pending = (pending + data).split(b"\n")
-        yield from lines
-    yield pending
+        first, *others = data.split(b"\n")
+        pieces.append(first)
+        for other in others:
+            yield b"".join(pieces)
+            pieces = [other]
+    yield b"".join(pieces)
 
 
 def _ask(

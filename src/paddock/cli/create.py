@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,19 @@ DEFAULT_FILE = "Modelfile"
 CHUNK_BYTES = 1024 * 1024
 PATTERNS = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map*", "added_tokens*", "vocab*", "merges*",
-    "chat_template.*", "*.safetensors", "*.safetensors.index.json", "LICENSE*", "modules.json",
-    "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
-    "[0-9]_*/model.safetensors",
+    "chat_template.*", "*.safetensors", "*.safetensors.index.json", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json",
 )  # fmt: skip
 """What an engine may need of a model folder; everything else stays behind."""
+LAYER_PATTERNS = ("config.json", "model.safetensors")
+"""The same of a layer behind an encoder, in a folder of its own like 1_Pooling."""
+IMAGE_INDEX = "model_index.json"
+IMAGE_PARTS = ("text_encoder", "tokenizer", "transformer", "vae", "scheduler")
+IMAGE_PATTERNS = (
+    "config.json", "generation_config.json", "scheduler_config.json", "tokenizer*", "special_tokens_map*",
+    "added_tokens*", "vocab.json", "merges.txt", "chat_template.*", "*.safetensors", "*.safetensors.index.json",
+)  # fmt: skip
+"""The same of a part of an image model, which is a folder of its own beside the index."""
 
 
 def create(name: str, file: str | None) -> None:
@@ -75,22 +83,30 @@ def find_source(source: str, folder: Path) -> Path | None:
 
 def collect_files(folder: Path) -> dict[str, Path]:
     """The files of a model folder that an engine may need, by name; InvalidModelFiles if it holds no model."""
-    files = {
-        name: path
-        for name, path in _candidates(folder)
-        if path.is_file() and any(fnmatch.fnmatchcase(name, pattern) for pattern in PATTERNS)
-    }
+    if (folder / IMAGE_INDEX).is_file():
+        return {IMAGE_INDEX: folder / IMAGE_INDEX} | _matching(folder, _inside(folder, IMAGE_PARTS), IMAGE_PATTERNS)
+    parts = [part.name for part in sorted(folder.glob("[0-9]_*"))]
+    files = _matching(folder, sorted(folder.iterdir()), PATTERNS)
+    files |= _matching(folder, _inside(folder, parts), LAYER_PATTERNS)
     if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
-        raise InvalidModelFiles(f'"{folder}" is no model folder: it needs config.json and *.safetensors files.')
+        raise InvalidModelFiles(
+            f'"{folder}" is no model folder: it needs config.json and *.safetensors files, or {IMAGE_INDEX}.'
+        )
     return files
 
 
-def _candidates(folder: Path) -> Iterator[tuple[str, Path]]:
-    """What lies in a folder, and in the folders of an encoder's parts (1_Pooling and the like), by relative name."""
-    parts = (part for part in sorted(folder.glob("[0-9]_*")) if part.is_dir())
-    for place in (folder, *parts):
-        for path in sorted(place.iterdir()):
-            yield path.relative_to(folder).as_posix(), path
+def _inside(folder: Path, names: Iterable[str]) -> list[Path]:
+    """What lies in these folders of a folder."""
+    return [path for name in names if (folder / name).is_dir() for path in sorted((folder / name).iterdir())]
+
+
+def _matching(folder: Path, paths: Iterable[Path], patterns: Iterable[str]) -> dict[str, Path]:
+    """The files of which one pattern is right, by their names from the folder on."""
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in paths
+        if path.is_file() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
+    }
 
 
 def _described(modelfile: Modelfile) -> dict[str, Any]:

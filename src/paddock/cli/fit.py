@@ -30,8 +30,23 @@ def describe(answer: Mapping[str, Any]) -> str:
     head = f"{answer['model']} {VERDICTS[answer['verdict']]}: {answer['reason']}\n"
     kept = f" in {answer['kv_bits']} bits" if answer["kv_bits"] else ""
     packed = ", weights as they are stored" if answer["is_packed"] else ""
-    head += f"context {answer['context_length']}{kept}, parallel {answer['parallel']}{packed}{lowered}\n\n"
+    made = _pictures(answer) or f"context {answer['context_length']}{kept}, parallel {answer['parallel']}"
+    head += f"{made}{packed}{lowered}\n\n"
     return head + terms_table(answer["terms"]) + _memory(answer)
+
+
+def _pictures(answer: Mapping[str, Any]) -> str:
+    """What an image model would be loaded for; empty for others."""
+    pictures = answer.get("pictures")
+    if not pictures:
+        return ""
+    count = answer["parallel"]
+    looks = f", with up to {pictures['references']} to look at" if pictures["references"] else ""
+    staged = ", its parts in memory in turn" if pictures["is_staged"] else ""
+    return (
+        f"pictures of up to {pictures['pixels']} pixels, {count} at once{looks}, "
+        f"decoded in tiles of {pictures['tile']} x {pictures['tile']}{staged}"
+    )
 
 
 def terms_table(terms: Mapping[str, int]) -> str:

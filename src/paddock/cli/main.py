@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from typing import Annotated, Any
 
@@ -25,12 +26,26 @@ class _Commands(TyperGroup):
 
 
 class _RunCommand(TyperCommand):
-    """Lets --think stand alone: it takes a value only after an equals sign, so it cannot swallow the model's name."""
+    """Lets --think stand alone: it takes a value only after an equals sign, so it cannot swallow the model's name.
+
+    Its help puts the options for texts and for pictures apart.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         flags = ["--think=true" if arg == "--think" else arg for arg in args[:end]]
         return super().parse_args(ctx, [*flags, *args[end:]])
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            title = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            title = getattr(parameter, "rich_help_panel", None) or title
+            if record := parameter.get_help_record(ctx):
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 app = typer.Typer(
@@ -76,22 +91,70 @@ def serve() -> None:
     run_server()
 
 
+def _for_texts(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel="Texts", **settings)
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no other numbers."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a number.")
+    return value
+
+
+def _for_pictures(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel="Pictures", show_default=False, **settings)
+
+
+Pixels = Annotated[int, _for_pictures(metavar="PIXELS", help="The model's own size where it is not given.")]
+
+
 @app.command("run", cls=_RunCommand)
 def run(
     model: Model,
     prompt: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
     keepalive: Annotated[str | None, typer.Option(help="How long the model stays loaded, such as 5m.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show timings after the answer.")] = False,
-    nowordwrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
-    format: Annotated[str | None, typer.Option(help="json, a JSON schema, or a file with one.")] = None,  # noqa: A002 - the flag's name
+    nowordwrap: Annotated[bool, _for_texts("--nowordwrap", help="Do not break lines between words.")] = False,
+    format: Annotated[str | None, _for_texts(help="json, a JSON schema, or a file with one.")] = None,  # noqa: A002 - the flag's name
     think: Annotated[
-        str | None, typer.Option(metavar="[=LEVEL]", help="Think first: true, false, high, medium, low or max.")
+        str | None, _for_texts(metavar="[=LEVEL]", help="Think first: true, false, high, medium, low or max.")
     ] = None,
-    hidethinking: Annotated[bool, typer.Option("--hidethinking", help="Do not show the thinking.")] = False,
+    hidethinking: Annotated[bool, _for_texts("--hidethinking", help="Do not show the thinking.")] = False,
+    width: Pixels = 0,
+    height: Pixels = 0,
+    steps: Annotated[
+        int, _for_pictures(metavar="NUMBER", help="More take longer; the model knows how many it needs.")
+    ] = 0,
+    seed: Annotated[
+        int | None, _for_pictures(metavar="NUMBER", min=0, help="The same one gives the same picture.")
+    ] = None,
+    negative: Annotated[str | None, _for_pictures(metavar="TEXT", help="What not to show.")] = None,
+    guidance: Annotated[
+        float | None, _for_pictures(metavar="NUMBER", callback=_finite, help="How closely to follow the prompt.")
+    ] = None,
+    n: Annotated[
+        int | None, _for_pictures("--n", metavar="NUMBER", min=1, help="So many, with seeds that count up.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, _for_pictures(metavar="FILE", help="Work from this picture; may be given again.")
+    ] = None,
+    strength: Annotated[
+        float | None, _for_pictures(metavar="NUMBER", callback=_finite, help="How much of it is made anew, up to 1.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        _for_pictures("--from", metavar="FILE", help="Make this picture again, but for what other flags say."),
+    ] = None,
+    output: Annotated[
+        str | None, _for_pictures("--output", "-o", metavar="FILE", help="Save to this file or folder; - is stdout.")
+    ] = None,
 ) -> None:
-    """Ask a model, or talk to it where no prompt is given."""
+    """Ask a model, or talk to it where no prompt is given; one that makes pictures makes what the prompt describes."""
     from paddock.cli import run as running
+    from paddock.cli.picture_wish import Look, PictureFlags
 
+    look = Look(width or None, height or None, steps or None, seed, negative, guidance, strength)
     options = running.RunOptions(
         keep_alive=running.parse_keepalive_flag(keepalive),
         format=running.parse_format_flag(format),
@@ -99,6 +162,7 @@ def run(
         hides_thinking=hidethinking,
         is_verbose=verbose,
         wraps=not nowordwrap,
+        pictures=PictureFlags(look, n, output, tuple(image or ()), source),
     )
     running.run(model, prompt or [], options)
 

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from paddock.cli.render import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.status import Status
+    from rich.text import Text
+
+GETTING_READY = "Getting ready"
 
 
 @contextlib.contextmanager
@@ -76,11 +82,83 @@ class StatusDisplay:
             typer.echo(status, err=True)
 
 
+class StepDisplay:
+    """A context manager that shows how far a picture is: a spinner while it waits, then a bar of its steps.
+
+    Its updates are `{status, queue_position?}` and `{completed?, total}`. Nothing is shown where stderr is no terminal,
+    and nothing stays when it is over.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._spinner: Status | None = _spinner(GETTING_READY) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Self:
+        if self._spinner:
+            self._spinner.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for shown in (self._spinner, self._bar):
+            if shown:
+                shown.stop()
+
+    def show(self, update: Mapping[str, Any]) -> None:
+        """One update."""
+        if not self._spinner:
+            return
+        total = int(update.get("total") or 0)
+        if total:
+            self._advance(self._spinner, int(update.get("completed") or 0), total)
+        elif update.get("status"):
+            self._spinner.update(_status(update))
+
+    def _advance(self, spinner: Status, completed: int, total: int) -> None:
+        if self._bar is None or self._task is None:
+            spinner.stop()
+            self._bar = _step_bar()
+            self._task = self._bar.add_task(self._label, total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=completed, total=total)
+
+
+def _status(update: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    status, place = printable(str(update["status"])).capitalize(), update.get("queue_position")
+    return Text(f"{status} (place {int(place)} in the queue)" if place else status)
+
+
 def follow(updates: Iterable[Mapping[str, Any]]) -> None:
     """Show the updates of a create or a pull until they end."""
     with StatusDisplay() as display:
         for update in updates:
             display.show(update)
+
+
+def _spinner(text: str) -> Status:
+    from rich.console import Console
+    from rich.status import Status
+
+    return Status(text, console=Console(stderr=True))
+
+
+def _step_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def _bars() -> Progress:

@@ -12,6 +12,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 PLACEHOLDER = "Send a message (/? for help)"
+PICTURE_PLACEHOLDER = "Describe a picture (/? for help)"
 FIRST, NEXT = ">>> ", "... "
 
 
@@ -43,8 +44,9 @@ class SwitchableHistory(FileHistory):
 class LineEditor:
     """Reads one line at a time. KeyboardInterrupt is Ctrl+c, EOFError Ctrl+d."""
 
-    def __init__(self, history_path: Path, keeps_history: bool) -> None:
+    def __init__(self, history_path: Path, keeps_history: bool, placeholder: str = PLACEHOLDER) -> None:
         self._history = SwitchableHistory(history_path, keeps_history)
+        self._placeholder = placeholder
         self._session: PromptSession[str] = PromptSession(history=self._history, key_bindings=_keys())
 
     def read(self, is_continued: bool, keeps_history: bool) -> str:
@@ -52,12 +54,11 @@ class LineEditor:
         self._history.is_kept = keeps_history
         if is_continued:
             return self._session.prompt(NEXT, placeholder="")
-        return self._session.prompt(FIRST, placeholder=_placeholder)
+        return self._session.prompt(FIRST, placeholder=self._hint)
 
-
-def _placeholder() -> FormattedText:
-    """A hint in an empty line; it does not stay behind in a line that was left empty."""
-    return FormattedText([] if get_app().is_done else [("ansibrightblack", PLACEHOLDER)])
+    def _hint(self) -> FormattedText:
+        """What an empty line says; it does not stay behind in a line that was left empty."""
+        return FormattedText([] if get_app().is_done else [("ansibrightblack", self._placeholder)])
 
 
 def _keys() -> KeyBindings:

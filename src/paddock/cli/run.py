@@ -1,4 +1,4 @@
-"""`paddock run`: one answer for a prompt, or an interactive session."""
+"""`paddock run`: one answer or picture for a prompt, or an interactive session."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from paddock.cli.answer import Answer, AnswerPrinter, print_answer
 from paddock.cli.background import ensure_server
 from paddock.cli.client import Client
 from paddock.cli.commands import THINK_LEVELS, Settings
+from paddock.cli.picture_wish import NO_FLAGS, PictureFlags
 from paddock.cli.progress import follow
 from paddock.cli.render import timings
 from paddock.cli.session import Session, given
@@ -32,20 +33,56 @@ class RunOptions:
     hides_thinking: bool = False
     is_verbose: bool = False
     wraps: bool = True
+    pictures: PictureFlags = NO_FLAGS
+
+    @property
+    def given_for_text(self) -> list[str]:
+        """The flags that were there of those about texts, as the user writes them."""
+        flags = {
+            "--format": self.format is not None,
+            "--think": self.think is not None,
+            "--hidethinking": self.hides_thinking,
+            "--nowordwrap": not self.wraps,
+        }
+        return [name for name, is_given in flags.items() if is_given]
 
 
 def run(model: str, words: list[str], options: RunOptions) -> None:
     """Answer the prompt made of stdin, where it is piped, and `words`; talk where there is neither."""
     config = read_config(os.environ)
     client = Client(config.address)
-    is_interactive = not words and sys.stdin.isatty() and sys.stdout.isatty()
+    is_interactive = not (words or options.pictures.source) and sys.stdin.isatty() and sys.stdout.isatty()
     prompt = "" if is_interactive else read_prompt(words)
     ensure_server(client, config)
-    pull_if_missing(client, model)
-    if is_interactive:
+    makes_pictures = "image" in (find_model(client, model).get("capabilities") or ())
+    refuse_other_flags(model, makes_pictures, options)
+    if makes_pictures:
+        run_pictures(client, config, model, options, None if is_interactive else prompt)
+    elif is_interactive:
         _talk(client, config, model, options)
     else:
         _answer_once(client, model, prompt, options)
+
+
+def refuse_other_flags(model: str, makes_pictures: bool, options: RunOptions) -> None:
+    """BadRequest for flags that mean nothing to a model of this kind."""
+    flags = options.given_for_text if makes_pictures else options.pictures.given
+    if flags:
+        does, others = ("makes pictures", "write text") if makes_pictures else ("writes text", "make pictures")
+        raise BadRequest(f"{model} {does}: leave out {', '.join(flags)}, which only models that {others} know.")
+
+
+def run_pictures(client: Client, config: Config, model: str, options: RunOptions, prompt: str | None) -> None:
+    """What to do with a model that makes pictures: make one of the prompt, or open a session where it is None."""
+    from paddock.cli import picture_run
+    from paddock.cli.picture_session import talk_pictures
+
+    flags = options.pictures
+    order = picture_run.Order(model, prompt or "", flags.look, count=flags.count or 1, keep_alive=options.keep_alive)
+    if prompt is None:
+        talk_pictures(client, config, order, flags, options.is_verbose)
+    else:
+        picture_run.run_once(client, order, flags, options.is_verbose)
 
 
 def read_prompt(words: list[str]) -> str:
@@ -57,12 +94,16 @@ def read_prompt(words: list[str]) -> str:
     return " ".join(part for part in (piped, *words) if part)
 
 
-def pull_if_missing(client: Client, model: str) -> None:
-    """Bring a model that the store does not have; the server's sentence if it cannot be had."""
+def find_model(client: Client, model: str) -> dict[str, Any]:
+    """What /api/show says of a model; one that the store does not have is pulled first.
+
+    The server's sentence if it cannot be had.
+    """
     try:
-        client.call("POST", "/api/show", {"model": model})
+        return client.call("POST", "/api/show", {"model": model})
     except NotFound:
         follow(client.stream("/api/pull", {"model": model}))
+    return client.call("POST", "/api/show", {"model": model})
 
 
 def parse_keepalive_flag(text: str | None) -> str | int | None:

@@ -34,28 +34,13 @@ class Session:
     def run(self) -> None:
         """Load the model, then serve entries until the user leaves. PaddockError if the model cannot be loaded."""
         self._load(self.settings.model)
-        while (entry := self._next_entry()) is not None:
+        while (entry := read_entry(self._read_line, self.settings.keeps_history)) is not None:
             step = interpret(self.settings, entry)
             self.settings = step.settings
             typer.echo(step.reply, nl=False)
             if step.effect is Effect.EXIT:
                 return
             self._perform(step)
-
-    def _next_entry(self) -> Entry | None:
-        lines = Lines()
-        while True:
-            try:
-                entry = lines.feed(self._read_line(lines.is_open, self.settings.keeps_history))
-            except KeyboardInterrupt:
-                if not lines.is_open:
-                    typer.echo("\nUse Ctrl+d or /bye to leave.")
-                lines.clear()
-                continue
-            except EOFError:
-                return None
-            if entry is not None:
-                return entry
 
     def _perform(self, step: Step) -> None:
         """Do what a line wants. What goes wrong is told, and the conversation goes on."""
@@ -111,6 +96,23 @@ class Session:
         for _ in self._client.stream("/api/create", request):
             pass
         typer.echo(f"Created new model '{name}'")
+
+
+def read_entry(read_line: ReadLine, keeps_history: bool) -> Entry | None:
+    """What the user enters next; None at the end. Ctrl+c forgets what was begun."""
+    lines = Lines()
+    while True:
+        try:
+            entry = lines.feed(read_line(lines.is_open, keeps_history))
+        except KeyboardInterrupt:
+            if not lines.is_open:
+                typer.echo("\nUse Ctrl+d or /bye to leave.")
+            lines.clear()
+            continue
+        except EOFError:
+            return None
+        if entry is not None:
+            return entry
 
 
 def chat_request(settings: Settings, question: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from paddock.memory.estimate import MIB, ModelShape, Need, Settings, estimate
+from paddock.memory.estimate import MIB, Need, Settings, estimate
+from paddock.memory.shape import ModelShape
 
 FILLED = 0.9
 """Share of the context of all sequences from which on it counts as full."""
@@ -25,7 +26,7 @@ class Point:
     """A peak, and what the runner had done by then."""
 
     longest_tokens: int
-    """Of one sequence."""
+    """Of one sequence; of an image model pixels of one picture, with those that were looked at while it was made."""
     sequences: int
     """At work at once."""
     tokens: int
@@ -37,11 +38,18 @@ class Point:
     prefix_bytes: int = 0
     """Most that was kept of earlier prompts by then."""
 
-    def settings(self, *, keep_packed: bool) -> Settings:
-        """The options that would have been just enough for it."""
-        return Settings(
-            self.longest_tokens, self.sequences, self.num_batch, self.kv_bits, self.prefix_bytes, keep_packed
+    def settings(self, like: Settings) -> Settings:
+        """The options that would have been just enough for it, in what it says nothing of like others."""
+        reached = replace(
+            like,
+            parallel=self.sequences,
+            num_batch=self.num_batch,
+            kv_bits=self.kv_bits,
+            prefix_cache_bytes=self.prefix_bytes,
         )
+        if like.picture_pixels:
+            return replace(reached, picture_pixels=self.longest_tokens, references=0)
+        return replace(reached, num_ctx=self.longest_tokens)
 
     def fills(self, settings: Settings) -> bool:
         """Whether it had all that a runner of these settings can come to have, and no more."""
@@ -49,8 +57,8 @@ class Point:
             self.num_batch == settings.num_batch
             and self.kv_bits == settings.kv_bits
             and self.sequences == settings.parallel
-            and -(-self.longest_tokens // _STEP_TOKENS) == -(-settings.num_ctx // _STEP_TOKENS)
-            and self.tokens >= FILLED * settings.num_ctx * settings.parallel
+            and -(-self.longest_tokens // _STEP_TOKENS) == -(-settings.longest // _STEP_TOKENS)
+            and self.tokens >= FILLED * settings.longest * settings.parallel
         )
 
 
@@ -75,7 +83,7 @@ def foresee(shape: ModelShape, settings: Settings, *, on_accelerator: bool, seen
     filled = [point for point in seen.points if point.fills(settings)]
     # A full context says nothing of the draft's, which is read only where foreseeing pays.
     if filled and not need.draft_bytes:
-        return replace(need, workspace_bytes=max(0, max(_beyond(point, need) for point in filled)))
+        return replace(need, workspace_bytes=max(0, max(_beyond(shape, point, need) for point in filled)))
     factor = max((_factor(shape, point, seen, on_accelerator, settings) for point in seen.points), default=1.0)
     return replace(need, workspace_bytes=round(need.workspace_bytes * factor))
 
@@ -89,17 +97,17 @@ def _with_measured_terms(need: Need, seen: Seen) -> Need:
     )
 
 
-def _beyond(point: Point, need: Need) -> int:
-    """The workspace in a peak."""
-    known = need.weights_bytes + need.draft_bytes + need.runtime_bytes + need.kv_bytes + point.prefix_bytes
+def _beyond(shape: ModelShape, point: Point, need: Need) -> int:
+    """The workspace in a peak. What other requests for pictures keep may not have been there."""
+    kept_bytes = 0 if shape.image else need.kv_bytes
+    known = need.weights_bytes + need.draft_bytes + need.runtime_bytes + kept_bytes + point.prefix_bytes
     return round(point.peak_bytes * (1 + VARIATION)) - known
 
 
 def _factor(shape: ModelShape, point: Point, seen: Seen, on_accelerator: bool, wanted: Settings) -> float:
     """How much more workspace there was than foreseen; 1 where there was less."""
-    settings = replace(point.settings(keep_packed=wanted.keep_packed), speculates=wanted.speculates)
-    foreseen = _with_measured_terms(foresee(shape, settings, on_accelerator=on_accelerator), seen)
-    beyond = _beyond(point, foreseen) - VARIATION * point.peak_bytes
+    foreseen = _with_measured_terms(foresee(shape, point.settings(wanted), on_accelerator=on_accelerator), seen)
+    beyond = _beyond(shape, point, foreseen) - VARIATION * point.peak_bytes
     return max(1.0, beyond / max(MIB, foreseen.workspace_bytes))
 
 

@@ -6,9 +6,11 @@ The formulas were found by reading MLX and mlx-lm and checked against running mo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from paddock.memory import image
 from paddock.memory.encoders import batch_bytes
+from paddock.memory.shape import ModelShape, Weights
+from paddock.store.images import ImageFacts
 from paddock.store.layers import CacheLayers, Layers
 
 MIB = 1024 * 1024
@@ -50,58 +52,6 @@ _ACTIVATIONS_PER_WIDTH = 24
 """Where the layers are not known: vectors of the model's width that one layer has in flight for each token."""
 
 
-class ModelShape(Protocol):
-    """The facts of a stored model that its memory follows from. 0 stands for unknown."""
-
-    @property
-    def engine(self) -> str:
-        """text | embedding | image"""
-
-    @property
-    def weights_bytes(self) -> int:
-        """As stored."""
-
-    @property
-    def quantization_level(self) -> str:
-        """F32, F16, BF16, or the name of a quantisation."""
-
-    @property
-    def embedding_length(self) -> int:
-        """Width of the model."""
-
-    @property
-    def block_count(self) -> int:
-        """Layers that keep keys and values."""
-
-    @property
-    def head_count_kv(self) -> int:
-        """Heads of keys and values in each layer."""
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head."""
-
-    @property
-    def layers(self) -> Layers | None:
-        """What each layer keeps; None where it is not known."""
-
-    @property
-    def float32_bytes(self) -> int:
-        """Of the weights once all that is floating is float32, quantised ones as stored."""
-
-    @property
-    def dense_bytes(self) -> int:
-        """As above with quantised ones as float32 too; 0 where it is not known how they are packed."""
-
-    @property
-    def largest_tensor_bytes(self) -> int:
-        """As stored; experts of one layer count as one."""
-
-    @property
-    def draft(self) -> ModelShape | None:
-        """The smaller model that foresees its tokens."""
-
-
 @dataclass(frozen=True)
 class Settings:
     """What of a runner's options its memory depends on."""
@@ -117,6 +67,19 @@ class Settings:
     """Whether quantised weights stay as they are stored; only the CPU computes with another form."""
     speculates: bool = False
     """Whether the draft is loaded too, where the model has one."""
+    picture_pixels: int = 0
+    """Most of one picture, of which an image model makes `parallel` at once. This and the rest are for those alone."""
+    references: int = 0
+    """Pictures that may be looked at while one is made."""
+    tile_pixels: int = 0
+    """Side of what is decoded at once; 0 is the engine's own."""
+    staged: bool = False
+    """Whether the text encoder and the transformer are in memory in turn."""
+
+    @property
+    def longest(self) -> int:
+        """What one sequence may have at most: tokens; of a picture pixels, those that are looked at beside it too."""
+        return self.picture_pixels + self.references * image.reference_pixels(self.picture_pixels) or self.num_ctx
 
 
 @dataclass(frozen=True)
@@ -171,7 +134,9 @@ def gigabytes(size_bytes: int) -> str:
 
 
 def estimate(shape: ModelShape, settings: Settings, *, on_accelerator: bool) -> Need:
-    """The memory that a runner of a text model may come to hold with these options: each term has its own function."""
+    """The memory that a runner may come to hold with these options: each term has its own function."""
+    if shape.image is not None:
+        return _of_pictures(shape.image, settings, on_accelerator)
     weights = weights_bytes(shape, on_accelerator, keep_packed=settings.keep_packed)
     item_bytes = item_bytes_of(shape, on_accelerator)
     draft = shape.draft if settings.speculates else None
@@ -184,6 +149,19 @@ def estimate(shape: ModelShape, settings: Settings, *, on_accelerator: bool) -> 
         load_bytes=max(load_bytes(shape, weights), load_bytes(draft, draft_weights) if draft else 0),
         prefix_cache_bytes=settings.prefix_cache_bytes,
         draft_bytes=draft_weights + draft_context_bytes(draft, settings, on_accelerator) if draft else 0,
+    )
+
+
+def _of_pictures(facts: ImageFacts, settings: Settings, on_accelerator: bool) -> Need:
+    """The same of an image model (`memory/image.py`)."""
+    in_form = {"on_accelerator": on_accelerator, "keep_packed": settings.keep_packed}
+    parts = (facts.text_encoder, facts.transformer, facts.autoencoder)
+    return Need(
+        weights_bytes=image.resident_bytes(facts, staged=settings.staged, **in_form),
+        kv_bytes=image.kept_bytes(facts, settings),
+        workspace_bytes=image.work_bytes(facts, settings, on_accelerator=on_accelerator) + SPARE_BYTES,
+        runtime_bytes=ACCELERATOR_RUNTIME_BYTES if on_accelerator else RUNTIME_BYTES,
+        load_bytes=max(load_bytes(part, image.part_bytes(part, **in_form)) for part in parts),
     )
 
 
@@ -211,7 +189,7 @@ def weights_bytes(shape: ModelShape, on_accelerator: bool, *, keep_packed: bool 
     return shape.weights_bytes if stored_item_bytes is None else shape.weights_bytes * 4 // stored_item_bytes
 
 
-def load_bytes(shape: ModelShape, held_bytes: int) -> int:
+def load_bytes(shape: Weights, held_bytes: int) -> int:
     """Beyond the weights, while they are read.
 
     MLX reads a tensor into the memory where it stays. Where it is converted, or experts are stacked, what was read and

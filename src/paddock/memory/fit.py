@@ -118,6 +118,8 @@ class Ask:
     name: str
     need: Need
     wants_accelerator: bool = True
+    smaller: str = "a smaller num_ctx"
+    """What would make it need less, for people."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ def _decide_in(pool: Pool, ask: Ask, reserve_bytes: int, holdings: Sequence[Hold
     most_bytes = usable_bytes + sum(holding.most_bytes for holding in holdings if holding.pool_id == pool.id)
     return NeverFits(
         f"Model '{ask.name}' needs {gigabytes(ask.need.total_bytes)} ({ask.need.describe()}) but this machine can give "
-        f"{gigabytes(max(0, most_bytes))}: choose a smaller model, a stronger quantisation or a smaller num_ctx."
+        f"{gigabytes(max(0, most_bytes))}: choose a smaller model, a stronger quantisation or {ask.smaller}."
     )
 
 

@@ -1,77 +1,124 @@
-"""What an image model will need in memory: its parts that are in memory together, and the peak of each stage. Pure.
+"""What an image model computes with and keeps, from the sizes of its parts and the pictures asked for. Pure.
 
-No engine checks these terms yet: they follow from the shapes of latent diffusion with a transformer, and what a
-runner measures will correct them like all others.
+`estimate` adds the rest. The numbers of values were found with the MLX engine on a CPU, where it computes in float32
+and waits for each block (`runner/engines/image/layers.py`, `settle`): at many sizes each stage's peak of arrays was
+measured and a line drawn through it. `make memory-report` compares the outcome with real runners.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from paddock.memory.estimate import RUNTIME_BYTES, Need
+from paddock.store.images import ImageFacts, PartFacts
+
+if TYPE_CHECKING:
+    from paddock.memory.estimate import Settings
+
+DEFAULT_TILE_PIXELS = 1024
+"""The engine's, where it is not told otherwise."""
+REFERENCE_PIXELS = 1024 * 1024
+"""Most of a picture to work from, and no more than of one that is made (`preparation.py`, `_reference_pixels`)."""
+
+_CPU_VALUE_BYTES = 4
+_ACCELERATOR_VALUE_BYTES = 6
+"""Half precision, and three values held where the CPU holds one: without waiting for each block, MLX's peak was so much
+higher. A bound that was not measured on an accelerator."""
+_VECTORS, _FUSED_VECTORS = 16, 24
+"""Of the transformer's width, that one block has for each token. FLUX.2's fused blocks make queries, keys, values and
+the doubled feed-forward network of one product (`flux2.py`, `_FusedAttention`)."""
+_SCORES = 1 << 20
+"""Attention goes block by block: scores that exist at once (`text/model/cpu_forms.py`)."""
+_DECODE, _DECODE_BAND, _DECODE_BAND_MOST = 5.1, 22.5, 18.5 * (1 << 20)
+_ENCODE, _ENCODE_BAND = 4.1, 11.0
+"""Of the autoencoder, for each pixel and channel of its outermost stage: pictures that exist at once, and beside them
+the neighbours that a convolution writes out, which are made band by band (`convolution.py`, `_BAND_VALUES`)."""
+_TEXT_VECTORS = 8
+_PIXEL_BYTES = 12
+"""Of a picture on the host: three channels in float32."""
 
 
-@dataclass(frozen=True)
-class ImageParts:
-    """An image model's components and sizes. Bytes are as the engine holds them; widths are numbers of values."""
-
-    text_encoder_bytes: int
-    transformer_bytes: int
-    decoder_bytes: int
-    frees_text_encoder: bool
-    """Whether the text encoder goes before the denoising begins."""
-    latent_scale: int = 8
-    """Pixels to a side of one latent cell."""
-    patch: int = 2
-    """Latent cells to a side of one token of the transformer."""
-    text_tokens: int = 512
-    hidden: int = 3072
-    heads: int = 24
-    feed_forward: int = 12_288
-    decoder_width: int = 128
-    """Channels of the decoder at the full size of the picture."""
-    tile_pixels: int = 512
-    """Side of a tile that is decoded at once; 0 decodes the whole picture."""
-    item_bytes: int = 2
-
-
-def estimate_image(parts: ImageParts, width: int, height: int, *, writes_scores: bool) -> Need:
-    """The memory of one picture at a time.
-
-    Resident: the transformer, the decoder, and the text encoder unless it goes early; then its bytes are a peak of
-    the beginning, as loading is. Workspace: the larger of a denoising step and of the decoding of a tile.
-    """
-    encoder = parts.text_encoder_bytes
-    kept = 0 if parts.frees_text_encoder else encoder
-    denoising = denoise_bytes(parts, width, height, writes_scores=writes_scores)
-    return Need(
-        weights_bytes=parts.transformer_bytes + parts.decoder_bytes + kept,
-        kv_bytes=0,
-        workspace_bytes=max(denoising, decode_bytes(parts, width, height)),
-        runtime_bytes=RUNTIME_BYTES,
-        load_bytes=encoder - kept,
+def resident_bytes(facts: ImageFacts, *, on_accelerator: bool, keep_packed: bool, staged: bool) -> int:
+    """Weights: the autoencoder, and the text encoder and the transformer both, or staged the larger of the two
+    (`Parts.weights_bytes`)."""
+    encoder, transformer, autoencoder = (
+        part_bytes(part, on_accelerator=on_accelerator, keep_packed=keep_packed)
+        for part in (facts.text_encoder, facts.transformer, facts.autoencoder)
     )
+    return autoencoder + (max(encoder, transformer) if staged else encoder + transformer)
 
 
-def tokens_of(parts: ImageParts, width: int, height: int) -> int:
-    """Tokens of the transformer: one for each patch of the latent picture, and those of the text."""
-    side = parts.latent_scale * parts.patch
-    return -(-width // side) * -(-height // side) + parts.text_tokens
+def part_bytes(part: PartFacts, *, on_accelerator: bool, keep_packed: bool) -> int:
+    """As the engine turns them: all that is floating into half precision, on the CPU into float32, where packed numbers
+    are unpacked as well unless they are to be kept (`Parts`, `compute_type`)."""
+    if on_accelerator:
+        return part.half_bytes
+    return part.float32_bytes if keep_packed or not part.dense_bytes else part.dense_bytes
 
 
-def denoise_bytes(parts: ImageParts, width: int, height: int, *, writes_scores: bool) -> int:
-    """One step: for each token three vectors of the feed-forward network's width and eight of the model's (a block's
-    input, its modulated copy, queries, keys, values, the attention's result and two residues); and the scores of one
-    layer, heads x tokens x tokens, where they are written out (on the CPU)."""
-    tokens = tokens_of(parts, width, height)
-    scores = parts.heads * tokens * tokens if writes_scores else 0
-    return (tokens * (3 * parts.feed_forward + 8 * parts.hidden) + scores) * parts.item_bytes
+def work_bytes(facts: ImageFacts, settings: Settings, *, on_accelerator: bool) -> int:
+    """The largest of the stages that a picture goes through one after the other, and the picture itself on the host:
+    once, and a second time where it is put together from tiles, or is one to work from (`tiling.Mosaic`)."""
+    values = max(
+        reading_values(facts),
+        denoising_values(facts, settings),
+        decoding_values(facts, settings),
+        encoding_values(facts, settings),
+    )
+    value_bytes = _ACCELERATOR_VALUE_BYTES if on_accelerator else _CPU_VALUE_BYTES
+    is_twice = settings.picture_pixels > _tile_pixels(settings) or settings.references > 0
+    return round(values) * value_bytes + settings.picture_pixels * _PIXEL_BYTES * (2 if is_twice else 1)
 
 
-def decode_bytes(parts: ImageParts, width: int, height: int) -> int:
-    """The decoder's last stage works at the full size with `decoder_width` channels: a block's input, its normed copy,
-    the convolution's unfolded input (nine times) and its result. In tiles only one of them is that large at a time;
-    the picture itself, three channels in float32, is whole."""
-    whole = width * height
-    tile = min(whole, parts.tile_pixels**2) if parts.tile_pixels else whole
-    return tile * parts.decoder_width * 12 * parts.item_bytes + whole * 3 * 4
+def kept_bytes(facts: ImageFacts, settings: Settings) -> int:
+    """What other requests keep, of which a runner is given as many as it makes pictures at once: texts as the
+    transformer reads them, with and without guidance, latents, and a picture that is not whole yet. In float32.
+
+    A request that is at work has its own in `work_bytes`.
+    """
+    texts = (2 if facts.guides else 1) * facts.text_tokens * facts.hidden * 4
+    pictures = settings.picture_pixels * _PIXEL_BYTES if settings.picture_pixels > _tile_pixels(settings) else 0
+    return settings.parallel * (texts + pictures)
+
+
+def reading_values(facts: ImageFacts) -> int:
+    """The text encoder: the state after every layer is kept (`qwen3_encoder.py`), and one layer has three vectors of
+    the feed-forward network's width and eight of its own for each token."""
+    kept = (facts.text_layers + _TEXT_VECTORS) * facts.text_hidden
+    return facts.text_tokens * (kept + 3 * facts.text_feed_forward)
+
+
+def denoising_values(facts: ImageFacts, settings: Settings) -> int:
+    """One block of the transformer, of all pictures that are made at once: so many vectors of its width for each token,
+    and the scores of attention that exist at once."""
+    tokens, batch = tokens_of(facts, settings), settings.parallel
+    vectors = _FUSED_VECTORS if facts.is_fused else _VECTORS
+    return batch * tokens * facts.hidden * vectors + min(batch * facts.heads * tokens * tokens, _SCORES)
+
+
+def tokens_of(facts: ImageFacts, settings: Settings) -> int:
+    """Of one picture: one for each cell, those of the text, and those of the pictures that are looked at."""
+    looked_at = settings.references * reference_pixels(settings.picture_pixels)
+    return -(-(settings.picture_pixels + looked_at) // facts.cell**2) + facts.text_tokens
+
+
+def reference_pixels(picture_pixels: int) -> int:
+    """Most pixels of one picture to work from."""
+    return min(REFERENCE_PIXELS, picture_pixels)
+
+
+def decoding_values(facts: ImageFacts, settings: Settings) -> float:
+    """A tile, or the whole picture where that is smaller; pictures are decoded one after the other."""
+    values = min(settings.picture_pixels, _tile_pixels(settings)) * facts.decoder_width
+    return _DECODE * values + min(_DECODE_BAND * values, _DECODE_BAND_MOST)
+
+
+def encoding_values(facts: ImageFacts, settings: Settings) -> float:
+    """The same on the way in, of a picture to work from."""
+    pixels = settings.picture_pixels if facts.edits == "start" else reference_pixels(settings.picture_pixels)
+    values = min(pixels, _tile_pixels(settings)) * facts.encoder_width
+    return _ENCODE * values + min(_ENCODE_BAND * values, _DECODE_BAND_MOST)
+
+
+def _tile_pixels(settings: Settings) -> int:
+    """Of one tile."""
+    return int((settings.tile_pixels or DEFAULT_TILE_PIXELS) ** 2)

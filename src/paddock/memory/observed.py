@@ -40,16 +40,14 @@ class Observed:
         self._accelerator = accelerator
         self._seen = _read(self._path)
 
-    def seen(
-        self, digest: str, *, on_accelerator: bool, keep_packed: bool = False, speculates: bool = False
-    ) -> Seen | None:
+    def seen(self, digest: str, settings: Settings, *, on_accelerator: bool) -> Seen | None:
         """What is known of a model, by these versions of Paddock and MLX on this device, with its weights in this
-        form, with its draft or without."""
-        return self._seen.get(self._key(digest, on_accelerator, keep_packed, speculates))
+        form, with its draft or without, its pictures in such tiles and its parts in memory together or in turn."""
+        return self._seen.get(self._key(digest, settings, on_accelerator))
 
     def learn(self, digest: str, memory: MemoryTerms, settings: Settings, foreseen: Need) -> bool:
         """Take in what a runner says of itself. Whether it was news; then it is on disk as well."""
-        key = self._key(digest, memory.is_on_accelerator, settings.keep_packed, settings.speculates)
+        key = self._key(digest, settings, memory.is_on_accelerator)
         before = self._seen.get(key)
         after = merged(before, seen_of(memory, settings, foreseen))
         if after == before:
@@ -61,10 +59,12 @@ class Observed:
         _write(self._path, self._seen)
         return True
 
-    def _key(self, digest: str, on_accelerator: bool, keep_packed: bool, speculates: bool) -> str:
+    def _key(self, digest: str, settings: Settings, on_accelerator: bool) -> str:
         device = self._accelerator or "accelerator" if on_accelerator else "cpu"
-        device += " packed" if keep_packed else ""
-        device += " draft" if speculates else ""
+        device += " packed" if settings.keep_packed else ""
+        device += " draft" if settings.speculates else ""
+        device += f" tiles {settings.tile_pixels}" if settings.tile_pixels else ""
+        device += " staged" if settings.staged else ""
         return "|".join((digest, device, __version__, _mlx_version()))
 
 

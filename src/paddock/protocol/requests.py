@@ -121,7 +121,8 @@ class ImageRequest(Message, frozen=True):
     guidance: float | None = None
     """How much more of the prompt than the model itself would give; what it means is the pipeline's own."""
     seed: int = -1
-    """Negative draws a fresh one. Picture k (from 0 on) has the seed + k, and is the same one alone with that seed."""
+    """Negative draws a fresh one. Picture k (from 0 on) has the seed + k, and is the same one alone with that seed: to
+    the last bit if a runner makes one at a time, else within 1 of 255."""
     count: int = 1
     images: tuple[bytes, ...] = ()
     """PNG, JPEG or WebP files to work from."""

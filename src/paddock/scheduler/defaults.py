@@ -62,6 +62,10 @@ class Machine:
         """Of the memory that such a runner lives in."""
         return self.accelerator_bytes if self.runs_on_accelerator(num_gpu) else self.main_bytes
 
+    def share_bytes(self, num_gpu: int) -> int:
+        """What of it the defaults may take for one context, or for more of what one request needs once."""
+        return self.memory_bytes(num_gpu) // _CONTEXT_SHARE
+
 
 def machine_of(supply: Supply, *, is_dense_quicker: bool = False) -> Machine:
     """The machine that has this memory for models."""
@@ -83,7 +87,9 @@ def keeps_packed(facts: ModelFacts, machine: Machine, num_gpu: int) -> bool:
 
     On an accelerator they always do, and nobody has to say so.
     """
-    is_packed = facts.quantization_level.upper() not in _DENSE_LEVELS and facts.dense_bytes != facts.float32_bytes
+    # Of an image model some parts may be packed and others not, whatever most of it is.
+    may_be_packed = facts.quantization_level.upper() not in _DENSE_LEVELS or facts.image is not None
+    is_packed = may_be_packed and facts.dense_bytes != facts.float32_bytes
     is_dense_better = machine.is_dense_quicker and facts.dense_bytes > 0
     return is_packed and not machine.runs_on_accelerator(num_gpu) and not is_dense_better
 
@@ -94,7 +100,7 @@ def with_default_context(options: RunnerOptions, limit: int, machine: Machine, n
     wished = next(tiers, LOWEST_NUM_CTX) if machine.runs_on_accelerator(options.num_gpu) else LOWEST_NUM_CTX
     lowest = bounded(LOWEST_NUM_CTX, limit)
     options = replace(options, num_ctx=bounded(wished, limit))
-    most_bytes = machine.memory_bytes(options.num_gpu) // _CONTEXT_SHARE
+    most_bytes = machine.share_bytes(options.num_gpu)
     while options.num_ctx > lowest and need_of(replace(options, parallel=1)).kv_bytes > most_bytes:
         options = replace(options, num_ctx=max(lowest, options.num_ctx // 2))
     return options
@@ -108,7 +114,7 @@ def with_default_parallel(options: RunnerOptions, machine: Machine, need_of: Nee
         need = need_of(replace(options, parallel=parallel))
         return need.kv_bytes + need.workspace_bytes
 
-    most_bytes = machine.memory_bytes(options.num_gpu) // _CONTEXT_SHARE
+    most_bytes = machine.share_bytes(options.num_gpu)
     parallel, alone_bytes = DEFAULT_PARALLEL, working_bytes(1)
     while parallel > 1 and working_bytes(parallel) - alone_bytes >= most_bytes:
         parallel //= 2

@@ -19,11 +19,13 @@ from paddock.scheduler.defaults import (
     with_default_parallel,
     with_prefix_cache,
 )
+from paddock.scheduler.pictures import picture_steps, with_default_pictures
 from paddock.supervisor.model_server import RunnerOptions
 
 if TYPE_CHECKING:
     from paddock.config import Config
     from paddock.protocol import MemoryTerms
+    from paddock.store.facts import ModelFacts
     from paddock.store.library import StoredModel
 
 ANY_DEVICE = -1
@@ -38,6 +40,10 @@ class LoadWish:
     num_batch: int | None = None
     num_gpu: int | None = None
     num_thread: int | None = None
+    picture_pixels: int | None = None
+    """Of the largest picture that is asked for; a runner that may make larger ones will do."""
+    references: int | None = None
+    """Pictures to look at meanwhile; a runner that may look at more will do."""
 
 
 Load = tuple[str, RunnerOptions]
@@ -75,26 +81,25 @@ class LoadOrder:
     @property
     def ask(self) -> Ask:
         """The question of whether it fits."""
-        return Ask(self.name, self.need, wants_accelerator=self.options.num_gpu != 0)
+        smaller = "a smaller picture" if self.model.facts.image else "a smaller num_ctx"
+        return Ask(self.name, self.need, wants_accelerator=self.options.num_gpu != 0, smaller=smaller)
 
     def foreseen_peak(self, memory: MemoryTerms) -> Need | None:
         """What was foreseen for as far as a runner has come, to compare its peak with; None if it did nothing."""
         if not memory.most_sequences:
             return None
         kept_bytes = min(memory.prefix_peak_bytes, self.options.prefix_cache_bytes)
-        reached = replace(
-            self.options,
-            num_ctx=memory.longest_tokens,
-            parallel=memory.most_sequences,
-            prefix_cache_bytes=kept_bytes,
-        )
-        return self.need_of(reached)
+        reached = replace(self.options, parallel=memory.most_sequences, prefix_cache_bytes=kept_bytes)
+        if self.model.facts.image:  # what was looked at is among these pixels
+            return self.need_of(replace(reached, picture_pixels=memory.longest_tokens, references=0))
+        return self.need_of(replace(reached, num_ctx=memory.longest_tokens))
 
     def lowered(self) -> Iterator[LoadOrder]:
         """The same with less and less of what nobody fixed, what is missed least first.
 
         No draft model; nothing kept of earlier prompts; weights as they are stored; fewer sequences; half the context
-        at a time; and the context in 8 bits. A step that does not make the need smaller is left out.
+        at a time; and the context in 8 bits. Of an image model, weights as they are stored and then `picture_steps`. A
+        step that does not make the need smaller is left out.
         """
         order = self
         for options in self._steps():
@@ -115,6 +120,9 @@ class LoadOrder:
         ):
             options = replace(options, keep_packed=True)
             yield options
+        if self.model.facts.image:
+            yield from picture_steps(options, self.fixed, self.need_of, is_parallel_fixed=self.is_parallel_fixed)
+            return
         while not self.is_parallel_fixed and options.parallel > 1:
             options = replace(options, parallel=options.parallel // 2)
             yield options
@@ -142,19 +150,28 @@ class LoadOrder:
                 if getattr(mine, name) != getattr(theirs, name)
             ),
             *([f"a context of {mine.kv_bits} bits"] if mine.kv_bits != theirs.kv_bits else []),
+            *([f"tiles of {mine.tile_pixels} pixels"] if mine.tile_pixels != theirs.tile_pixels else []),
+            *(["its parts in memory in turn"] if mine.staged and not theirs.staged else []),
+            *(
+                f"{name.replace('_', ' ')} {getattr(mine, name)} instead of {getattr(theirs, name)}"
+                for name in ("picture_pixels", "references")
+                if getattr(mine, name) != getattr(theirs, name)
+            ),
         ]
         return f" with {' and '.join(changes)}" if changes else ""
 
     def is_met_by(self, options: RunnerOptions) -> bool:
         """Whether a runner with these options has everything that the user fixed."""
-        return all(
-            wanted is None or wanted == had
-            for wanted, had in (
-                (self.fixed.num_ctx, options.num_ctx),
-                (self.fixed.num_batch, options.num_batch),
-                (self.fixed.num_gpu, options.num_gpu),
-                (self.fixed.num_thread, options.num_thread),
-            )
+        fixed = self.fixed
+        same = (
+            (fixed.num_ctx, options.num_ctx),
+            (fixed.num_batch, options.num_batch),
+            (fixed.num_gpu, options.num_gpu),
+            (fixed.num_thread, options.num_thread),
+        )
+        enough = ((fixed.picture_pixels, options.picture_pixels), (fixed.references, options.references))
+        return all(wanted is None or wanted == had for wanted, had in same) and all(
+            wanted is None or wanted <= had for wanted, had in enough
         )
 
 
@@ -171,7 +188,7 @@ def order(
     to need.
     """
     facts = model.facts
-    fixed = _effective(wish, facts.context_length)
+    fixed = _effective(wish, facts)
 
     def need_of(some: RunnerOptions) -> Need:
         on_accelerator = machine.runs_on_accelerator(some.num_gpu)
@@ -183,7 +200,11 @@ def order(
     options = replace(options, keep_packed=is_packed, speculates=facts.draft is not None)
     if not is_num_ctx_fixed:
         options = with_default_context(options, facts.context_length, machine, need_of)
-    if not config.num_parallel:
+    if facts.image:
+        options = with_default_pictures(options, facts.image, fixed, machine, need_of)
+    # A processor makes pictures no quicker side by side, and one that is made alone is the same to the last bit.
+    is_quicker_together = not facts.image or machine.runs_on_accelerator(options.num_gpu)
+    if is_quicker_together and not config.num_parallel:
         options = with_default_parallel(options, machine, need_of)
     options = with_prefix_cache(options, facts, config, machine, need_of)
     return LoadOrder(
@@ -210,6 +231,10 @@ def settings_of(options: RunnerOptions) -> Settings:
         prefix_cache_bytes=options.prefix_cache_bytes,
         keep_packed=options.keep_packed,
         speculates=options.speculates,
+        picture_pixels=options.picture_pixels,
+        references=options.references,
+        tile_pixels=options.tile_pixels,
+        staged=options.staged,
     )
 
 
@@ -227,17 +252,21 @@ def _asked(fixed: LoadWish, config: Config, limit: int) -> RunnerOptions:
     )
 
 
-def _effective(wish: LoadWish, limit: int) -> LoadWish:
+def _effective(wish: LoadWish, facts: ModelFacts) -> LoadWish:
     """The wish without what makes no difference to a runner, so that it asks for no reload.
 
     A negative `num_gpu` and a `num_thread` of 0 leave the choice open; any positive `num_gpu` means the same, since a
-    model is not split by layers.
+    model is not split by layers. An image model has no use for a context, and others have none for pictures.
     """
+    image = facts.image
+    most_references = image.references_most if image and image.edits == "references" else 0
     return LoadWish(
-        num_ctx=None if wish.num_ctx is None else bounded(wish.num_ctx, limit),
-        num_batch=None if wish.num_batch is None else max(1, wish.num_batch),
+        num_ctx=None if wish.num_ctx is None or image else bounded(wish.num_ctx, facts.context_length),
+        num_batch=None if wish.num_batch is None or image else max(1, wish.num_batch),
         num_gpu=_placement(wish.num_gpu),
         num_thread=wish.num_thread or None,
+        picture_pixels=wish.picture_pixels or None if image else None,
+        references=min(wish.references or 0, most_references) or None,
     )
 
 

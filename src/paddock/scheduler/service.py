@@ -30,7 +30,7 @@ from paddock.scheduler.order import Load, LoadOrder, LoadWish, order, settings_o
 from paddock.scheduler.preview import Preview, preview
 from paddock.scheduler.runners import Runners
 from paddock.scheduler.state import Policy, State
-from paddock.scheduler.views import QueueView, ResidentView, queue_view, view
+from paddock.scheduler.views import QueueView, ResidentView, place_of, queue_view, view
 from paddock.supervisor.model_server import ModelServer, RunnerOptions, RunnerSpec
 
 if TYPE_CHECKING:
@@ -124,16 +124,18 @@ class Scheduler:
         keep_alive_seconds: float | None = None,
         *,
         takes_slot: bool = True,
+        ticket: int | None = None,
     ) -> AsyncIterator[Lease]:
         """A lease on the model, loaded if need be. Cancelling gives it, or the place in the queue, back.
 
         `takes_slot` is False for whoever only wants it to be loaded: it does not wait for those who use it.
-        Busy, NeverFits, ServerClosing, or what the load failed with.
+        A `ticket`, to be used once, lets `place` be asked for. Busy, NeverFits, ServerClosing, or what the load failed
+        with.
         """
         if self._owner is None or self._owner.done():
             raise ServerClosing("The server is shutting down: try again when it is back.")
         wanted = self._order(model, wish, self._config)
-        waiter_id = next(self._ids)
+        waiter_id = self.ticket() if ticket is None else ticket
         answer = self._answers[waiter_id] = asyncio.get_running_loop().create_future()
         self._events.put_nowait(events.Requested(self._clock(), waiter_id, wanted, keep_alive_seconds, takes_slot))
         leave: type[events.Cancelled | events.Released] = events.Cancelled
@@ -144,6 +146,15 @@ class Scheduler:
         finally:
             self._answers.pop(waiter_id, None)
             self._events.put_nowait(leave(self._clock(), waiter_id))
+
+    def ticket(self) -> int:
+        """A number for one request for a lease."""
+        return next(self._ids)
+
+    def place(self, ticket: int) -> int | None:
+        """How many requests for the same model, this one included, wait up to it; None if it does not wait, or only for
+        a load that it fits into at once."""
+        return place_of(self._state, ticket)
 
     async def unload(self, key: str) -> None:
         """Let a model go as soon as it is idle. `key` is its digest; one that is not loaded is no error."""
@@ -188,12 +199,7 @@ class Scheduler:
             on_accelerator = machine.runs_on_accelerator(options.num_gpu)
             if self._observed is None:
                 return None
-            return self._observed.seen(
-                model.digest,
-                on_accelerator=on_accelerator,
-                keep_packed=options.keep_packed,
-                speculates=options.speculates,
-            )
+            return self._observed.seen(model.digest, settings_of(options), on_accelerator=on_accelerator)
 
         return order(model, wish, config, machine, seen)
 

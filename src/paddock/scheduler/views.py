@@ -75,6 +75,24 @@ def queue_view(state: State, now: float) -> QueueView:
     )
 
 
+def place_of(state: State, waiter_id: int) -> int | None:
+    """Which of those who wait for its model a request is, 1 being the next. None if it does not wait, or for nobody but
+    its own model's load."""
+    for key, queue in state.queues.items():
+        for place, waiter in enumerate(queue, start=1):
+            if waiter.id == waiter_id:
+                resident = state.residents.get(key)
+                has_company = place > (_fitting(resident, state.policy.lookahead) if resident else 1)
+                is_kept_out = resident.is_ready if resident else waiter.postponed is not None
+                return place if has_company or is_kept_out else None
+    return None
+
+
+def _fitting(resident: Resident, lookahead: int) -> int:
+    """Requests that a runner is given as soon as it is ready."""
+    return resident.order.options.parallel + lookahead
+
+
 def view(
     resident: Resident, waiting: int, memory: MemorySize | None, pid: int, health: Health | None, now: float
 ) -> ResidentView:

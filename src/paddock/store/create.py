@@ -89,6 +89,8 @@ def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress)
     if spec.draft:
         base = _with_draft(library, base, spec.draft)
     facts = base.facts
+    if facts.engine == "image" and (spec.template or spec.system or spec.messages):
+        raise BadRequest("A model that makes pictures takes no template, system prompt or messages: leave them out.")
     if spec.template:
         facts = replace(facts, capabilities=with_template(facts.capabilities, spec.template))
     config = StoredConfig.of(facts, base.parent.name.display if base.parent else "", base.draft_model)

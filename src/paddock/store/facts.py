@@ -12,13 +12,21 @@ from typing import Any
 from paddock.errors import InvalidModelFiles
 from paddock.store.capabilities import text_capabilities
 from paddock.store.encoders import encoder_capability, is_encoder
+from paddock.store.images import IMAGE_CAPABILITIES, ImageFacts, model_parts, read_image_facts
 from paddock.store.layers import Layers, read_layers
+from paddock.store.tensors import (
+    all_tensors,
+    dense_bytes,
+    float32_bytes,
+    human_count,
+    largest_bytes,
+    parameter_count,
+    quantization_level,
+)
+from paddock.vetting.image_folder import INDEX_FILE, read_image_configs
 from paddock.vetting.model_config import CONFIG_FILE, check_config, read_config, sizes, text_part
-from paddock.vetting.safetensors_header import Tensor, read_header
 
-IMAGE_INDEX_FILE = "model_index.json"
 _SENTENCE_FILES = {"modules.json", "config_sentence_transformers.json"}
-_FLOATS = {"F32", "F16", "BF16", "F8_E4M3"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class ModelFacts:
     engine: str
     """text | embedding | image"""
     family: str
-    """The architecture, as config.json's model_type."""
+    """The architecture, as config.json's model_type; of an image model the class of its pipeline."""
     families: tuple[str, ...]
     parameter_count: int
     parameter_size: str
@@ -57,76 +65,101 @@ class ModelFacts:
     """As stored; the experts of one layer, which the engine stacks, count as one."""
     draft: ModelFacts | None = None
     """Of the smaller model that foresees its tokens."""
+    image: ImageFacts | None = None
+    """Of an image model, what else there is to know."""
 
 
 def read_facts(files: Mapping[str, Path]) -> ModelFacts:
-    """The facts of a model of these files, by name. InvalidModelFiles in one sentence if they make none."""
-    engine = recognise_engine(files)
-    config = {} if engine == "image" else _checked_config(files)
-    if engine != "image" and is_encoder(files, config):
-        engine = "embedding"
-    found = list(_all_tensors(files))
-    kept = [tensor for tensor in found if engine != "text" or not _LEFT_OUT.search(tensor.name)]
-    count = _parameter_count(found, config)
-    family = str(text_part(config).get("model_type") or config.get("model_type") or engine)
+    """The facts of a model of these files, by name. InvalidModelFiles in one sentence if they make none;
+    UnsupportedModel for an image model whose pipeline no engine knows."""
+    if recognise_engine(files) == "image":
+        return _image_model(files)
+    config = _checked_config(files)
+    is_text = recognise_engine(files) == "text" and not is_encoder(files, config)
+    found = list(all_tensors(files))
+    kept = [tensor for tensor in found if not is_text or not _LEFT_OUT.search(tensor.name)]
+    count = parameter_count(found, config)
+    family = str(text_part(config).get("model_type") or config.get("model_type"))
     return ModelFacts(
-        engine=engine,
+        engine="text" if is_text else "embedding",
         family=family,
         families=(family,),
         parameter_count=count,
         parameter_size=human_count(count),
-        quantization_level=_quantization_level(found, config),
+        quantization_level=quantization_level(found, config),
         context_length=sizes(config).get("context_length", 0),
         embedding_length=sizes(config).get("embedding_length", 0),
         weights_bytes=sum(tensor.size_bytes for tensor in kept),
-        capabilities=_capabilities(engine, config, files),
+        capabilities=text_capabilities(files) if is_text else (encoder_capability(config),),
         block_count=sizes(config).get("block_count", 0),
         head_count_kv=_head_count_kv(config),
         head_dim=_head_dim(config),
-        layers=read_layers(config) if engine != "image" else None,
-        float32_bytes=sum(map(_float32_bytes, kept)),
-        dense_bytes=_dense_bytes(kept, config) if engine == "text" else 0,
-        largest_tensor_bytes=_largest_bytes(kept),
+        layers=read_layers(config),
+        float32_bytes=sum(map(float32_bytes, kept)),
+        dense_bytes=dense_bytes(kept, config) if is_text else 0,
+        largest_tensor_bytes=largest_bytes(kept),
     )
 
 
-def _capabilities(engine: str, config: Mapping[str, Any], files: Mapping[str, Path]) -> tuple[str, ...]:
-    if engine == "text":
-        return text_capabilities(files)
-    return (encoder_capability(config) if engine == "embedding" else engine,)
+def _image_model(files: Mapping[str, Path]) -> ModelFacts:
+    """All of its parts are one model: their parameters and bytes together, its number format that of most bytes."""
+    configs = read_image_configs(files)
+    parts = model_parts(files)
+    image = read_image_facts(configs, parts)
+    held = (image.text_encoder, image.transformer, image.autoencoder)
+    count = sum(parameter_count(tensors, configs.configs[part]) for part, tensors in parts.items())
+    bytes_by_level = Counter[str]()
+    for part, tensors in parts.items():
+        level = quantization_level(tensors, configs.configs[part])
+        bytes_by_level[level] += sum(tensor.size_bytes for tensor in tensors)
+    return ModelFacts(
+        engine="image",
+        family=configs.pipeline,
+        families=(configs.pipeline,),
+        parameter_count=count,
+        parameter_size=human_count(count),
+        quantization_level=bytes_by_level.most_common(1)[0][0],
+        context_length=image.text_tokens,
+        embedding_length=0,
+        weights_bytes=sum(part.weights_bytes for part in held),
+        capabilities=IMAGE_CAPABILITIES,
+        float32_bytes=sum(part.float32_bytes for part in held),
+        dense_bytes=sum(part.dense_bytes for part in held) if all(part.dense_bytes for part in held) else 0,
+        largest_tensor_bytes=max(part.largest_tensor_bytes for part in held),
+        image=image,
+    )
 
 
 def recognise_engine(files: Iterable[str]) -> str:
     """Which kind of engine runs a model of files of these names."""
     names = set(files)
-    if IMAGE_INDEX_FILE in names:
+    if INDEX_FILE in names:
         return "image"
     return "embedding" if names & _SENTENCE_FILES else "text"
 
 
 def model_info(files: Mapping[str, Path]) -> dict[str, object]:
-    """The `model_info` of /api/show: `general.…`, and the config's sizes below the name of the architecture."""
-    config = {} if recognise_engine(files) == "image" else _checked_config(files)
+    """The `model_info` of /api/show: `general.…`, and below the name of the architecture the config's sizes; of an
+    image model what a request gets that asks for nothing."""
     facts = read_facts(files)
     general: dict[str, object] = {
         "general.architecture": facts.family,
         "general.parameter_count": facts.parameter_count,
     }
-    return general | {f"{facts.family}.{word}": size for word, size in sizes(config).items()}
+    if facts.image:
+        words = ("width", "height", "steps", "guidance", "cell", "side_most", "references_most")
+        return general | {f"{facts.family}.{word}": getattr(facts.image, word) for word in words}
+    return general | {f"{facts.family}.{word}": size for word, size in sizes(_checked_config(files)).items()}
 
 
 def tensors(files: Mapping[str, Path]) -> list[dict[str, object]]:
-    """Name, type and shape of every tensor, by name: what a verbose /api/show lists."""
-    found = sorted(_all_tensors(files), key=lambda tensor: tensor.name)
-    return [{"name": tensor.name, "type": tensor.dtype, "shape": list(tensor.shape)} for tensor in found]
-
-
-def human_count(count: int) -> str:
-    """A number of parameters as Ollama writes it: 494.03M, 7.6B, 70B."""
-    for unit, letter, digits in ((10**12, "T", 1), (10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0)):
-        if count >= unit:
-            return f"{count // unit}{letter}" if count % unit == 0 else f"{count / unit:.{digits}f}{letter}"
-    return str(count)
+    """Name, type and shape of every tensor, by name: what a verbose /api/show lists. Those of an image model have their
+    part before their name."""
+    named = ((tensor.name, tensor) for tensor in all_tensors(files))
+    if recognise_engine(files) == "image":
+        named = ((f"{part}/{tensor.name}", tensor) for part, found in model_parts(files).items() for tensor in found)
+    found = sorted(named, key=lambda pair: pair[0])
+    return [{"name": name, "type": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in found]
 
 
 def _checked_config(files: Mapping[str, Path]) -> dict[str, Any]:
@@ -152,92 +185,5 @@ def _head_dim(config: Mapping[str, Any]) -> int:
     return found.get("embedding_length", 0) // max(1, found.get("attention.head_count", 0))
 
 
-def _all_tensors(files: Mapping[str, Path]) -> Iterable[Tensor]:
-    for name, path in files.items():
-        if name.endswith(".safetensors"):
-            yield from read_header(path, name)
-
-
 _LEFT_OUT = re.compile(r"(?:^|\.)(?:vision_\w+|visual|audio_\w+|multi_modal_projector|mtp)\.")
 """Parts of other senses, and of guessing ahead, which mlx-lm's text models do not load."""
-_DENSE = frozenset({"F32", "F16", "BF16"})
-_EXPERT = re.compile(r"\.experts\.\d+\.")
-
-
-def _float32_bytes(tensor: Tensor) -> int:
-    return tensor.size_bytes * 2 if tensor.dtype in ("F16", "BF16") else tensor.size_bytes
-
-
-def _dense_bytes(found: list[Tensor], config: Mapping[str, Any]) -> int:
-    """In float32, with every packed number a number of its own; 0 where a tensor is packed in another way than MLX's
-    affine one, which has whole words of 32 bits for weights, and scales and biases beside them."""
-    settings = _quantization(config)
-    default_bits = _bits(settings, 0)
-    names = {tensor.name for tensor in found}
-    size_bytes = 0
-    for tensor in found:
-        layer, _, kind = tensor.name.rpartition(".")
-        is_packed = f"{layer}.scales" in names and kind in ("weight", "scales", "biases")
-        if not is_packed and tensor.dtype not in _DENSE:
-            return 0
-        if not is_packed:
-            size_bytes += _float32_bytes(tensor)
-        elif kind == "weight":
-            bits = _bits(settings.get(layer), default_bits)
-            if tensor.dtype != "U32" or not bits or not _is_affine(settings, layer) or f"{layer}.biases" not in names:
-                return 0
-            size_bytes += tensor.element_count * 32 // bits * 4
-    return size_bytes
-
-
-def _is_affine(settings: Mapping[str, Any], layer: str) -> bool:
-    own = settings.get(layer)
-    modes = (settings.get("mode", "affine"), own.get("mode", "affine") if isinstance(own, dict) else "affine")
-    return modes == ("affine", "affine")
-
-
-def _largest_bytes(found: list[Tensor]) -> int:
-    sizes_bytes = Counter[str]()
-    for tensor in found:
-        sizes_bytes[_EXPERT.sub(".experts.", tensor.name)] += tensor.size_bytes
-    return max(sizes_bytes.values(), default=0)
-
-
-def _quantization(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """MLX's own quantisation settings: bits, mode, and settings of single layers under their names."""
-    settings = config.get("quantization")
-    return settings if isinstance(settings, dict) else {}
-
-
-def _bits(settings: object, default: int) -> int:
-    bits = settings.get("bits") if isinstance(settings, dict) else None
-    return bits if type(bits) is int and 1 <= bits <= 32 else default
-
-
-def _parameter_count(found: list[Tensor], config: Mapping[str, Any]) -> int:
-    """Numbers that the model has learned: packed weights counted one by one, their scales and biases not at all."""
-    settings = _quantization(config)
-    default_bits = _bits(settings, 32)
-    packed = {tensor.name.removesuffix(".scales") for tensor in found if tensor.name.endswith(".scales")}
-    count = 0
-    for tensor in found:
-        layer, _, kind = tensor.name.rpartition(".")
-        if layer not in packed:
-            count += tensor.element_count
-        elif kind == "weight":
-            count += tensor.element_count * 32 // _bits(settings.get(layer), default_bits)
-        elif kind not in ("scales", "biases"):
-            count += tensor.element_count
-    return count
-
-
-def _quantization_level(found: list[Tensor], config: Mapping[str, Any]) -> str:
-    settings = _quantization(config)
-    mode = settings.get("mode", "affine")
-    if settings and isinstance(mode, str):
-        return f"int{_bits(settings, 32)}" if mode == "affine" else mode
-    bytes_by_type = Counter[str]()
-    for tensor in found:
-        if tensor.dtype in _FLOATS:
-            bytes_by_type[tensor.dtype] += tensor.size_bytes
-    return bytes_by_type.most_common(1)[0][0] if bytes_by_type else "unknown"

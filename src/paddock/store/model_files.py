@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from paddock.errors import BadRequest, InvalidModelFiles, UnsupportedModel
+from paddock.errors import BadRequest, InvalidModelFiles
 from paddock.store.facts import ModelFacts, read_facts, recognise_engine
+from paddock.store.image_files import check_image_files
 from paddock.store.manifest import JSON_TYPE, WEIGHTS_TYPE
 from paddock.vetting.code import refuse_code_file
+from paddock.vetting.image_folder import INDEX_FILE, PARTS, WEIGHTED_PARTS
 from paddock.vetting.model_config import CONFIG_FILE, read_config
 from paddock.vetting.settings import check_settings
 from paddock.vetting.weights import check_parameters, check_weights, is_layer_weights, is_main_weights
@@ -44,14 +46,21 @@ def is_model_file(name: str) -> bool:
         media_type = media_type_of(name)
     except BadRequest:
         return False
-    return media_type != WEIGHTS_TYPE or is_main_weights(name) or is_layer_weights(name)
+    is_in_part = name.partition("/")[0] in WEIGHTED_PARTS
+    return media_type != WEIGHTS_TYPE or is_main_weights(name) or is_layer_weights(name) or is_in_part
 
 
 def model_files(folder: Path) -> dict[str, Path]:
     """The files of a folder that belong to a model, by name: its own, and those of the parts of an encoder, which
-    sentence-transformers keeps in folders like 1_Pooling."""
-    parts = [part for part in sorted(folder.iterdir()) if _PART.fullmatch(part.name) and part.is_dir()]
-    found = [path for place in (folder, *parts) for path in sorted(place.iterdir())]
+    sentence-transformers keeps in folders like 1_Pooling. Of an image model the index, and what is in its parts."""
+    is_image = (folder / INDEX_FILE).is_file()
+    parts = [
+        part
+        for part in sorted(folder.iterdir())
+        if (part.name in PARTS if is_image else _PART.fullmatch(part.name)) and part.is_dir()
+    ]
+    own = [folder / INDEX_FILE] if is_image else sorted(folder.iterdir())
+    found = [*own, *(path for part in parts for path in sorted(part.iterdir()))]
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {name: path for name, path in names.items() if is_model_file(name) and path.is_file()}
 
@@ -62,15 +71,18 @@ def check_files(files: Mapping[str, Path]) -> ModelFacts:
     Reads headers and small files only: the weights themselves are never opened beyond their headers.
     """
     _check_names(files)
-    if recognise_engine(files) == "image":
-        raise UnsupportedModel("These files are an image model, and this version runs text models only.")
     for name, path in files.items():
         if media_type_of(name) != WEIGHTS_TYPE and path.stat().st_size > MAX_TEXT_FILE_BYTES:
             raise InvalidModelFiles(f"The file {name} is larger than {MAX_TEXT_FILE_BYTES} bytes.")
+    return check_image_files(files) if recognise_engine(files) == "image" else _checked_text(files)
+
+
+def _checked_text(files: Mapping[str, Path]) -> ModelFacts:
+    """Of a text model or an encoder."""
     check_settings(files)
     facts = read_facts(files)
     check_parameters(read_config(files[CONFIG_FILE]), check_weights(files))
-    if not any(needed <= files.keys() for needed in _TOKENIZERS) and not _has_tiktoken(files):
+    if not _has_tokenizer(files):
         raise InvalidModelFiles("There is no tokenizer among the model's files: tokenizer.json is missing.")
     return facts
 
@@ -85,5 +97,6 @@ def _check_names(files: Iterable[str]) -> None:
         raise InvalidModelFiles("There is no config.json among the model's files.")
 
 
-def _has_tiktoken(files: Iterable[str]) -> bool:
-    return any(name.endswith(".tiktoken") for name in files)
+def _has_tokenizer(files: Iterable[str]) -> bool:
+    names = set(files)
+    return any(needed <= names for needed in _TOKENIZERS) or any(name.endswith(".tiktoken") for name in names)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from paddock.errors import DamagedModel, UnsupportedModel
-from paddock.store.facts import ModelFacts, human_count
+from paddock.store.facts import ModelFacts
+from paddock.store.images import ImageFacts
 from paddock.store.layers import Layers
+from paddock.store.tensors import human_count
 
 MAX_CONFIG_BLOB_BYTES = 1024 * 1024
 
@@ -37,6 +39,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     float32_bytes: int = 0
     dense_bytes: int = 0
     largest_tensor_bytes: int = 0
+    image: ImageFacts | None = None
     draft: StoredConfig | None = None
     """Of the draft model; its `parent_model` is the name that it had."""
 
@@ -65,6 +68,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             float32_bytes=facts.float32_bytes,
             dense_bytes=facts.dense_bytes,
             largest_tensor_bytes=facts.largest_tensor_bytes,
+            image=facts.image,
             draft=cls.of(facts.draft, draft_model) if facts.draft else None,
         )
 
@@ -110,5 +114,6 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             float32_bytes=self.float32_bytes,
             dense_bytes=self.dense_bytes,
             largest_tensor_bytes=self.largest_tensor_bytes,
+            image=self.image,
             draft=self.draft.facts if self.draft else None,
         )

@@ -27,6 +27,7 @@ from paddock.protocol import (
     Failed,
     Frame,
     Health,
+    ImageRequest,
     LoadRequest,
     Message,
     RerankReply,
@@ -45,7 +46,8 @@ from paddock.supervisor.process import ProcessState, RunnerProcess
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
+LONGEST_LINE_BYTES = 128 * 1024 * 1024
+"""A picture of 4096 x 4096 pixels that cannot be compressed has 64 MiB in base64, and a little around it."""
 EXIT_REASON_SECONDS = 1.5
 """How long a broken connection waits to learn that its process has ended."""
 END_OF_STREAM_SECONDS = 1.0
@@ -56,7 +58,7 @@ _BROKEN = (aiohttp.ClientError, OSError)
 
 
 class LineReader:
-    """Splits a body into lines of any length up to 64 MiB, as they arrive."""
+    """Splits a body into lines of any length up to 128 MiB, as they arrive."""
 
     def __init__(self, content: aiohttp.StreamReader, longest_bytes: int = LONGEST_LINE_BYTES) -> None:
         self._content = content
@@ -126,6 +128,10 @@ class RunnerClient:
     def chat(self, request: ChatRequest) -> AsyncGenerator[Frame, None]:
         """Frames of one answer; see `ModelServer.chat`."""
         return self._stream("/chat", request)
+
+    def image(self, request: ImageRequest) -> AsyncGenerator[Frame, None]:
+        """Steps and pictures; see `ModelServer.image`."""
+        return self._stream("/image", request)
 
     async def template(self, request: ChatRequest) -> TemplateReply:
         """The rendered conversation."""

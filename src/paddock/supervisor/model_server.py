@@ -20,6 +20,7 @@ from paddock.protocol import (
     EmbeddingRequest,
     Frame,
     Health,
+    ImageRequest,
     RerankReply,
     RerankRequest,
     TokenizeRequest,
@@ -41,7 +42,7 @@ class RunnerOptions:
     num_ctx: int
     """Context length in tokens."""
     parallel: int = 1
-    """Sequences that may be served at once."""
+    """Sequences that may be served at once; of an image model, pictures that are made at once."""
     num_batch: int = 512
     """Tokens of a prompt read in one step."""
     num_gpu: int = -1
@@ -56,6 +57,14 @@ class RunnerOptions:
     """True has it compute with weights as they are stored, where another form would be faster and larger."""
     speculates: bool = False
     """Whether it loads the model's draft as well, to foresee tokens with."""
+    picture_pixels: int = 0
+    """Most pixels of one picture; 0 leaves it to the model. This and what follows are only for image models."""
+    references: int = 0
+    """Pictures that may be looked at while one is made. Nothing in the runner depends on it but its memory."""
+    tile_pixels: int = 0
+    """Side of what the autoencoder reads or writes at once; 0 is the engine's own, 1024."""
+    staged: bool = False
+    """Whether the text encoder and the transformer are in memory in turn, never together."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,9 @@ class ModelServer(Protocol):
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Frame, None]:
         """As `completion`, through the model's chat template."""
+
+    def image(self, request: ImageRequest) -> AsyncGenerator[Frame, None]:
+        """As `completion`, for pictures: steps as they are made, each picture as it is ready, then Done."""
 
     async def apply_chat_template(self, request: ChatRequest) -> str:
         """The prompt that `chat` would send to the model."""

@@ -23,7 +23,7 @@ from paddock.supervisor.environment import THREADS_VARIABLE, runner_environment
 from paddock.supervisor.exit_report import ExitReport
 from paddock.supervisor.exit_watch import until_exited
 from paddock.supervisor.host import FOLDER_PREFIX, NONCE_VARIABLE, RunnerHost
-from paddock.supervisor.model_server import RunnerSpec
+from paddock.supervisor.model_server import RunnerOptions, RunnerSpec
 from paddock.supervisor.stderr import LogFile, OutputReader
 
 logger = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ class RunnerProcess:
 def load_arguments(spec: RunnerSpec, environment: Mapping[str, str]) -> tuple[str, ...]:
     """The part of a runner's command line that says what it loads, and how. Threads that a request or whoever started
     the server has fixed are in its environment, and are left as they are."""
-    values = {
+    values: dict[str, object] = {
         "--engine": spec.engine,
         "--model": spec.name,
         "--model-path": spec.model_path,
@@ -261,8 +261,21 @@ def load_arguments(spec: RunnerSpec, environment: Mapping[str, str]) -> tuple[st
         "--keep-packed": int(spec.options.keep_packed),
         "--runners": 0 if THREADS_VARIABLE in environment else spec.runners,
     }
+    if spec.engine == "image":
+        values |= _picture_arguments(spec.options)
     draft = () if spec.draft_path is None else ("--draft-path", str(spec.draft_path))
     return (*(str(part) for pair in values.items() for part in pair), *draft)
+
+
+def _picture_arguments(options: RunnerOptions) -> dict[str, int]:
+    """What only an image model is told; what is left open, the engine settles itself."""
+    tiles = {"--tile-pixels": options.tile_pixels} if options.tile_pixels else {}
+    return {
+        "--pictures-at-once": options.parallel,
+        "--picture-pixels": options.picture_pixels,
+        "--staged": int(options.staged),
+        **tiles,
+    }
 
 
 def _listen(path: Path) -> socket.socket:

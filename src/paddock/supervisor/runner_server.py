@@ -20,6 +20,7 @@ from paddock.protocol import (
     EmbeddingRequest,
     Frame,
     Health,
+    ImageRequest,
     LoadRequest,
     RerankReply,
     RerankRequest,
@@ -141,6 +142,9 @@ class RunnerServer:
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Frame, None]:
         return self._running()[1].chat(request)
+
+    def image(self, request: ImageRequest) -> AsyncGenerator[Frame, None]:
+        return self._running()[1].image(request)
 
     async def apply_chat_template(self, request: ChatRequest) -> str:
         return (await self._running()[1].template(request)).prompt

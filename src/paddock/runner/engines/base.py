@@ -137,6 +137,8 @@ class PicturePrompt:
     pictures: tuple[Pixels, ...] = ()
     """To work from, each in the size that the pipeline sees."""
     strength: float = 1.0
+    previews: int = 0
+    """How many times each picture is shown before it is there; less often where it has too few steps."""
     details: Mapping[str, str | int | float] = field(default_factory=dict)
     """What a picture's file tells about how it was made, its seed aside."""
     client: str = ""

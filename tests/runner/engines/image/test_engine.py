@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from paddock.pictures import read_details
 from paddock.protocol import (
     Activity,
     Done,
@@ -11,7 +12,6 @@ from paddock.protocol import (
     Step,
 )
 from paddock.runner.engines.base import Engine
-from paddock.runner.engines.image.png import read_details
 from tests.runner.engines.image.running import a_file, a_pattern, ask, changed, loaded, pictures, pixels, run
 from tests.runner.engines.image.tiny_folders import edit_weights
 
@@ -68,12 +68,12 @@ def test_a_seed_that_is_not_given_is_drawn_and_told(engine):
 
 
 def test_each_of_several_pictures_has_the_next_seed_and_can_be_made_alone(engine):
-    several, alone = run(engine, ask(count=3), ask(seed=7))
+    several, *alone = run(engine, ask(count=4), *(ask(seed=seed) for seed in range(5, 9)))
 
-    assert [picture.index for picture in pictures(several)] == [0, 1, 2]
-    assert [picture.seed for picture in pictures(several)] == [5, 6, 7]
-    assert pictures(several)[2].data == pictures(alone)[0].data
-    assert [frame.total for frame in several if isinstance(frame, Step)] == [9] * 10
+    assert [picture.index for picture in pictures(several)] == [0, 1, 2, 3]
+    assert [picture.seed for picture in pictures(several)] == [5, 6, 7, 8]
+    assert [picture.data for picture in pictures(several)] == [pictures(each)[0].data for each in alone]
+    assert [frame.total for frame in several if isinstance(frame, Step)] == [12] * 13
 
 
 def test_pictures_of_a_batch_are_those_that_come_one_after_the_other(engine, tiny_z_image):
@@ -162,6 +162,37 @@ def test_memory_is_back_at_the_loaded_level_after_a_cancelled_request(engine):
 
         assert not engine.has_work
         assert mx.get_active_memory() <= level + 64 * 1024
+
+
+@pytest.mark.parametrize("slice_seconds", [5.0, 0.0])
+def test_a_request_can_be_cancelled_between_any_two_steps_of_the_engine(tiny_z_image, monkeypatch, slice_seconds):
+    """Between steps of denoising, previews and tiles, and where slices of time end within one of these."""
+    monkeypatch.setattr("paddock.runner.engines.image.job.SLICE_SECONDS", slice_seconds)
+    tiled = loaded(tiny_z_image, tile_pixels=32)
+    other = ask(width=16, height=16, steps=1, seed=2)
+    [alone] = run(tiled, other)
+    request = ask(width=64, height=32, steps=2, previews=1)
+    tiled.submit(1, tiled.prepare(request))
+    steps = 0
+    while tiled.has_work:
+        tiled.step()
+        steps += 1
+    level = mx.get_active_memory()
+
+    for cancelled_after in range(1, steps, 1 + steps // 8):
+        tiled.submit(1, tiled.prepare(request))
+        for _ in range(cancelled_after):
+            tiled.step()
+        tiled.submit(2, tiled.prepare(other))
+        tiled.cancel(1)
+        frames = []
+        while tiled.has_work:
+            frames += tiled.step()
+
+        assert {request_id for request_id, _ in frames} == {2}
+        assert pictures([frame for _, frame in frames])[0].data == pictures(alone)[0].data
+        assert mx.get_active_memory() <= level + 64 * 1024
+    assert steps == 7 if slice_seconds else steps > 20
 
 
 def test_what_goes_wrong_in_one_request_fails_that_one_alone(engine, monkeypatch):

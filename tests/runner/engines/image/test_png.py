@@ -1,10 +1,10 @@
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from paddock.runner.engines.image.png import parameters, read_details, write_png
+from paddock.pictures import read_details
+from paddock.runner.engines.image.png import parameters, write_png
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 DETAILS = {
@@ -39,25 +39,3 @@ def test_people_read_it_too():
     assert text.splitlines()[3] == (
         "Steps: 8, Size: 9x6, Seed: 1099511627776, Guidance: 2.5, Model: z-image:latest, Version: 1.2"
     )
-
-
-def plain() -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(PIXELS).save(file, format="PNG")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"no picture",
-        plain(),
-        write_png(PIXELS, DETAILS)[:100],
-        write_png(PIXELS, DETAILS).replace(b'"steps": 8', b'"steps": 9'),
-        write_png(PIXELS, {"steps": [1]}),
-    ],
-    ids=["empty", "other", "plain", "cut", "changed", "odd"],
-)
-def test_a_file_that_tells_nothing_readable_tells_nothing(data):
-    assert read_details(data) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mlx.core as mx
@@ -25,11 +26,14 @@ _CHANNELS = 4
 _TRANSFORMER_FILE = "diffusion_pytorch_model.safetensors"
 
 
-def make_tiny_z_image(folder: Path, **defaults: float) -> Path:
-    """A Z-Image-Turbo of a hundred thousand parameters, always the same one; `defaults` are its own."""
+def make_tiny_z_image(
+    folder: Path, *, sizes: Mapping[str, Any] = MappingProxyType({}), channels: int = _CHANNELS, **defaults: float
+) -> Path:
+    """A Z-Image-Turbo of a hundred thousand parameters, always the same one; `defaults` are its own. `sizes` are other
+    ones of its transformer, `channels` those of its latents."""
     transformer = {
         "_class_name": "ZImageTransformer2DModel",
-        "in_channels": _CHANNELS,
+        "in_channels": channels,
         "dim": 64,
         "n_layers": 1,
         "n_refiner_layers": 1,
@@ -37,20 +41,28 @@ def make_tiny_z_image(folder: Path, **defaults: float) -> Path:
         "cap_feat_dim": _WIDTH,
         "axes_dims": [8, 12, 12],
         "axes_lens": [256, 64, 64],
+        **sizes,
     }
-    autoencoder = _autoencoder("AutoencoderKL") | {"scaling_factor": 0.4, "shift_factor": 0.1}
+    autoencoder = _autoencoder("AutoencoderKL", channels) | {"scaling_factor": 0.4, "shift_factor": 0.1}
     _write_index(folder, "ZImagePipeline", transformer, autoencoder, paddock=defaults)
     _write_part(folder / "transformer", transformer, ZImageTransformer(read_zimage_config(transformer)))
     _write_part(folder / "vae", autoencoder, Autoencoder(read_vae_config(autoencoder)))
-    _write_common(folder, layers=2, scheduler={"shift": 3.0})
+    _write_common(folder, layers=2, text_tokens=256, scheduler={"shift": 3.0})
     return folder
 
 
-def make_tiny_klein(folder: Path, *, is_distilled: bool = True) -> Path:
-    """A FLUX.2 Klein of a few hundred thousand parameters, always the same one."""
+def make_tiny_klein(
+    folder: Path,
+    *,
+    is_distilled: bool = True,
+    sizes: Mapping[str, Any] = MappingProxyType({}),
+    channels: int = _CHANNELS,
+    text_tokens: int = 48,
+) -> Path:
+    """A FLUX.2 Klein of a few hundred thousand parameters, always the same one; `sizes` and `channels` as above."""
     transformer = {
         "_class_name": "Flux2Transformer2DModel",
-        "in_channels": 4 * _CHANNELS,
+        "in_channels": 4 * channels,
         "num_layers": 1,
         "num_single_layers": 1,
         "attention_head_dim": 32,
@@ -59,12 +71,14 @@ def make_tiny_klein(folder: Path, *, is_distilled: bool = True) -> Path:
         "timestep_guidance_channels": 32,
         "axes_dims_rope": [8, 8, 8, 8],
         "guidance_embeds": False,
+        **sizes,
     }
-    autoencoder = _autoencoder("AutoencoderKLFlux2")
+    autoencoder = _autoencoder("AutoencoderKLFlux2", channels)
     _write_index(folder, "Flux2KleinPipeline", transformer, autoencoder, is_distilled=is_distilled)
     _write_part(folder / "transformer", transformer, Flux2Transformer(read_flux2_config(transformer)))
     _write_part(folder / "vae", autoencoder, Flux2Autoencoder(read_vae_config(autoencoder)))
-    _write_common(folder, layers=28, scheduler={"shift": 3.0, "use_dynamic_shifting": True})
+    scheduler = {"shift": 3.0, "use_dynamic_shifting": True}
+    _write_common(folder, layers=28, text_tokens=text_tokens, scheduler=scheduler)
     return folder
 
 
@@ -83,14 +97,14 @@ def edit_weights(folder: Path, part: str, change: Mapping[str, mx.array | None])
     mx.save_safetensors(str(path), kept)
 
 
-def _autoencoder(class_name: str) -> dict[str, Any]:
+def _autoencoder(class_name: str, channels: int) -> dict[str, Any]:
     return {
         "_class_name": class_name,
         "block_out_channels": [8, 16, 16],
         "down_block_types": ["DownEncoderBlock2D"] * 3,
         "up_block_types": ["UpDecoderBlock2D"] * 3,
         "layers_per_block": 1,
-        "latent_channels": _CHANNELS,
+        "latent_channels": channels,
         "norm_num_groups": 4,
         "use_quant_conv": False,
         "use_post_quant_conv": False,
@@ -110,7 +124,7 @@ def _write_index(folder: Path, pipeline: str, transformer: dict, autoencoder: di
     (folder / "model_index.json").write_text(json.dumps(index))
 
 
-def _write_common(folder: Path, *, layers: int, scheduler: dict[str, Any]) -> None:
+def _write_common(folder: Path, *, layers: int, text_tokens: int, scheduler: dict[str, Any]) -> None:
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(
         json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", **scheduler})
@@ -127,7 +141,7 @@ def _write_common(folder: Path, *, layers: int, scheduler: dict[str, Any]) -> No
         "head_dim": 16,
         "rms_norm_eps": 1e-6,
         "vocab_size": 258,
-        "max_position_embeddings": 256 if layers < 9 else 48,
+        "max_position_embeddings": text_tokens,
         "rope_theta": 10000.0,
         "tie_word_embeddings": True,
     }

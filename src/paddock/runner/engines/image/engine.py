@@ -120,9 +120,10 @@ class ImageEngine:
         except BaseException as error:  # a native panic is no Exception, and others must go on
             logger.error("request %d failed", request_id, exc_info=error)
             frames, is_finished = [_as_failed(error)], True
-        self._meter.stepped([job.pixels])
+        self._meter.stepped(job.sizes)
         if is_finished:
             self._jobs.popleft()
+            job.close()
             del job
             mx.clear_cache()
         elif job.is_between_things and not self._options.staged:
@@ -131,9 +132,7 @@ class ImageEngine:
         return [(request_id, frame) for frame in frames]
 
     def cancel(self, request_id: RequestId) -> None:
-        before = len(self._jobs)
-        self._jobs = deque(entry for entry in self._jobs if entry[0] != request_id)
-        if len(self._jobs) < before:
+        if self._drop(request_id):
             mx.clear_cache()
 
     def memory(self) -> MemoryTerms:
@@ -157,6 +156,14 @@ class ImageEngine:
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return self._preparing.detokenize(tokens)
+
+    def _drop(self, request_id: RequestId) -> bool:
+        """Forget a request, if it is there."""
+        dropped = [job for other_id, job in self._jobs if other_id == request_id]
+        self._jobs = deque(entry for entry in self._jobs if entry[0] != request_id)
+        for job in dropped:
+            job.close()
+        return bool(dropped)
 
     @property
     def _preparing(self) -> Preparation:

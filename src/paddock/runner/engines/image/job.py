@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from paddock.errors import DamagedModel
-from paddock.protocol import Done, Frame, Image, Step
+from paddock.protocol import Done, Frame, Image, Preview, Step
 from paddock.runner.engines.base import EncodedText, PicturePrompt, Pixels
 from paddock.runner.engines.image.families import Edits, Family, Scene, guided
 from paddock.runner.engines.image.flow import first_step
@@ -19,7 +19,8 @@ from paddock.runner.engines.image.folder import AUTOENCODER, TEXT_ENCODER, TRANS
 from paddock.runner.engines.image.layers import Work
 from paddock.runner.engines.image.parts import Parts
 from paddock.runner.engines.image.png import write_png
-from paddock.runner.engines.image.tiling import Mosaic, Tile
+from paddock.runner.engines.image.previews import lead, preview_size, preview_steps
+from paddock.runner.engines.image.tiling import Mosaic, Tile, Values
 
 SLICE_SECONDS = 5.0
 """A step that takes longer is interrupted where it can be, so that everyone sees that it goes on, and can cancel it."""
@@ -37,6 +38,8 @@ class Stage(enum.Enum):
     """It encodes a tile of a given picture."""
     DENOISE = "denoise"
     """It makes one step of a batch of pictures."""
+    PREVIEW = "preview"
+    """It shows one picture of the batch as it is so far."""
     DEVELOP = "develop"
     """It decodes a tile of a picture; with the last the picture is done."""
     DONE = "done"
@@ -45,7 +48,8 @@ class Stage(enum.Enum):
 NEXT_STAGES: Mapping[Stage, frozenset[Stage]] = {
     Stage.READ: frozenset({Stage.LOOK, Stage.DENOISE}),
     Stage.LOOK: frozenset({Stage.DENOISE}),
-    Stage.DENOISE: frozenset({Stage.DEVELOP}),
+    Stage.DENOISE: frozenset({Stage.PREVIEW, Stage.DEVELOP}),
+    Stage.PREVIEW: frozenset({Stage.DENOISE}),
     Stage.DEVELOP: frozenset({Stage.DENOISE, Stage.DONE}),
     Stage.DONE: frozenset(),
 }
@@ -54,6 +58,7 @@ _PART_OF = {
     Stage.READ: TEXT_ENCODER,
     Stage.LOOK: AUTOENCODER,
     Stage.DENOISE: TRANSFORMER,
+    Stage.PREVIEW: AUTOENCODER,
     Stage.DEVELOP: AUTOENCODER,
     Stage.DONE: AUTOENCODER,
 }
@@ -86,12 +91,14 @@ class Job:
         self._sigmas = family.sigmas(*self._size, prompt.steps)
         starts_from_picture = bool(prompt.pictures) and facts.edits is Edits.START
         self._first_step = first_step(prompt.steps, prompt.strength) if starts_from_picture else 0
+        self._preview_steps = preview_steps(prompt.steps - self._first_step, prompt.previews)
         self._features: list[mx.array] = []
         self._looked: list[mx.array] = []
         self._scenes: list[Scene] = []
         self._batch_start = 0
         self._next_step = self._first_step
         self._latents = mx.zeros((0,))
+        self._estimates: list[mx.array] = []
         self._developed = 0
         self._mosaic: Mosaic | None = None
         self._work: Work | None = None
@@ -123,9 +130,12 @@ class Job:
         return self._latents
 
     @property
-    def pixels(self) -> int:
-        """Of all pictures that are made at once."""
-        return self._prompt.width * self._prompt.height * min(self._limits.pictures_at_once, self._prompt.count)
+    def sizes(self) -> list[int]:
+        """Pixels of each picture that is made at once, and with them those of pictures that are looked at meanwhile."""
+        looks = self._family.facts.edits is Edits.REFERENCES
+        looked_at = sum(given.shape[0] * given.shape[1] for given in self._prompt.pictures) if looks else 0
+        together = min(self._limits.pictures_at_once, self._prompt.count)
+        return [self._prompt.width * self._prompt.height + looked_at] * together
 
     def step(self) -> list[Frame]:
         """Do what the stage says, once, or as much of it as a slice of time allows; the last frame of the last step is
@@ -135,6 +145,7 @@ class Job:
             Stage.READ: self._read,
             Stage.LOOK: self._look,
             Stage.DENOISE: self._denoise,
+            Stage.PREVIEW: self._preview,
             Stage.DEVELOP: self._develop,
         }
         frames = work[stage]()
@@ -144,6 +155,10 @@ class Job:
         else:
             self._made_ns += took_ns
         return [*frames, self._done()] if self.is_finished else frames
+
+    def close(self) -> None:
+        """Let go of what is under way, which refers to this job: both would wait for the garbage collector."""
+        self._work = None
 
     def _advanced(self, begin: Callable[[], Work]) -> mx.array | None:
         """The result of what is under way, or of what is begun now; None if the slice of time ends before."""
@@ -210,11 +225,15 @@ class Job:
         latents = self._advanced(self._next_latents)
         if latents is None:
             return []
-        self._latents = latents
+        before, self._latents = self._latents, latents
         self._next_step += 1
         self._steps_done += 1
         if self._next_step == self._prompt.steps:
             self._enter(Stage.DEVELOP)
+        elif self._next_step - self._first_step in self._preview_steps:
+            estimates = before + lead(self._sigmas, self._next_step - 1) * (latents - before)
+            self._estimates = [estimates[index : index + 1] for index in range(len(self._batch))]
+            self._enter(Stage.PREVIEW)
         return [Step(done=self._steps_done, total=self._steps_total)]
 
     def _look_around(self) -> None:
@@ -238,6 +257,25 @@ class Job:
         if len(velocities) > 1:
             velocity = guided(self._family.facts.guidance_kind, self._prompt.guidance, *velocities)
         return self._latents + float(next_sigma - sigma) * velocity
+
+    def _preview(self) -> list[Frame]:
+        """Show the next picture of the batch, smaller than it will be."""
+        cell = self._family.facts.cell
+        size = preview_size(*self._size, cell, self._tile_cells * cell)
+        values = self._advanced(lambda: self._parts.autoencoder.decode_small(self._estimates[0], *size))
+        if values is None:
+            return []
+        place = len(self._batch) - len(self._estimates)
+        del self._estimates[0]
+        if not self._estimates:
+            self._enter(Stage.DENOISE)
+        return [
+            Preview(
+                data=write_png(_pixels(np.array(values[0]))),
+                index=self._batch_start + place,
+                number=self._preview_steps.index(self._next_step - self._first_step),
+            )
+        ]
 
     def _first_latents(self) -> mx.array:
         """Noise, or a given picture under as much noise as the first step expects; one for each of the batch."""
@@ -273,7 +311,7 @@ class Job:
         self._mosaic.place(np.array(values[0]))
         if self._mosaic.next_tile is not None:
             return []
-        picture = self._picture(_pixels(self._mosaic))
+        picture = self._picture(_pixels(self._mosaic.whole()))
         self._mosaic = None
         self._developed += 1
         if self._developed == self._prompt.count:
@@ -314,9 +352,8 @@ def _next(mosaic: Mosaic) -> Tile:
     return tile
 
 
-def _pixels(mosaic: Mosaic) -> Pixels:
-    """Values of about -1 to 1 as bytes. It works in the mosaic's own memory, which large pictures have much of."""
-    values = mosaic.whole()
+def _pixels(values: Values) -> Pixels:
+    """Values of about -1 to 1 as bytes. It works in their own memory, which large pictures have much of."""
     if not np.isfinite(values).all():
         raise DamagedModel("The model makes pictures that are no numbers: pull or create the model again.")
     values *= 0.5

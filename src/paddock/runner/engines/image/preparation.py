@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 MAX_COUNT = 16
 MAX_STEPS = 150
+MAX_PREVIEWS = 3
 MAX_GUIDANCE = 100.0
 MAX_SEED = 2**63 - 1
 _DRAWN_SEED_BITS = 32
@@ -102,7 +103,8 @@ class Preparation:
             count=request.count,
             pictures=given,
             strength=strength,
-            details=_details(request, width, height, steps, guidance, strength),
+            previews=request.previews,
+            details=_details(request, self._facts.edits, width, height, steps, guidance, strength),
             client=request.client,
             tenant=request.tenant,
         )
@@ -125,6 +127,7 @@ class Preparation:
             raise BadRequest("A picture needs a prompt.")
         _check_range("count", request.count, 1, MAX_COUNT)
         _check_range("steps", request.steps, 0, MAX_STEPS)
+        _check_range("previews", request.previews, 0, MAX_PREVIEWS)
         _check_range("width", request.width, 0, self._facts.side_most)
         _check_range("height", request.height, 0, self._facts.side_most)
         if request.seed > MAX_SEED - MAX_COUNT:
@@ -231,7 +234,7 @@ def _check_shape(number: int, width: int, height: int) -> None:
 
 
 def _details(
-    request: ImageRequest, width: int, height: int, steps: int, guidance: float, strength: float
+    request: ImageRequest, edits: Edits, width: int, height: int, steps: int, guidance: float, strength: float
 ) -> dict[str, str | int | float]:
     details: dict[str, str | int | float] = {
         "prompt": request.prompt,
@@ -245,5 +248,7 @@ def _details(
         "version": paddock.__version__,
     }
     if request.images:
-        details |= {"strength": strength, "images": len(request.images)}
+        details["images"] = len(request.images)
+        if edits is Edits.START:  # elsewhere strength means nothing, and would be refused when the picture is repeated
+            details["strength"] = strength
     return details

@@ -15,6 +15,7 @@ import mlx.nn as nn
 from paddock.errors import DamagedModel, UnsupportedModel
 from paddock.runner.engines.image.convolution import Convolution, Doubling, GroupNorm, Halving, Pointwise, bands_of
 from paddock.runner.engines.image.layers import Work, settle
+from paddock.runner.engines.image.previews import area_weights
 
 _FOLD = 2
 """Latent cells to a side of one folded cell in the variant of FLUX.2."""
@@ -214,7 +215,20 @@ class Autoencoder(nn.Module):
 
     def decode(self, latents: mx.array) -> Work:
         """Pixels, about -1 to 1; float32. It stops after each block."""
-        return self._pixels(latents / self._config.scaling_factor + self._config.shift_factor)
+        return self._pixels(self.unnormed(latents))
+
+    def decode_small(self, latents: mx.array, rows: int, columns: int) -> Work:
+        """A small picture of the same, as of latents of so many rows and columns: the decoder sees means of its own
+        latents, and costs as much less."""
+        cells = self.unnormed(latents)
+        _, height, width, _ = cells.shape
+        down = mx.array(area_weights(height, rows * height // latents.shape[1]))
+        across = mx.array(area_weights(width, columns * width // latents.shape[2]))
+        return self._pixels(mx.einsum("rh,bhwc,sw->brsc", down, cells, across))
+
+    def unnormed(self, latents: mx.array) -> mx.array:
+        """The decoder's own latents: as they were before they were shifted and scaled."""
+        return latents / self._config.scaling_factor + self._config.shift_factor
 
     def _raw_latents(self, picture: mx.array) -> Work:
         """What the encoder itself gives for pixels in -1 to 1; float32."""
@@ -252,9 +266,6 @@ class Flux2Autoencoder(Autoencoder):
     def encode(self, picture: mx.array) -> Work:
         cells = yield from self._raw_latents(picture)
         return (fold(cells) - self.bn.running_mean) / self._deviation()
-
-    def decode(self, latents: mx.array) -> Work:
-        return self._pixels(self.unnormed(latents))
 
     def unnormed(self, latents: mx.array) -> mx.array:
         """The decoder's own latents: with the mean and variance that they had, and unfolded."""

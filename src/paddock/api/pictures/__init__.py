@@ -1,0 +1,1 @@
+"""Pictures: Ollama's and OpenAI's dialects of asking for them, on one internal request."""
