@@ -77,9 +77,9 @@ def _task(shape: str, colour: str, background: str) -> Task:
     return Task(prompt, shape, colour, background)
 
 
-def load_engine() -> Engine:
+def load_engine(tile_pixels: int = 1024) -> Engine:
     """The shipped model in Paddock's image engine, in this process."""
-    engine = make_engine("image", EngineOptions(image_model_folder(), num_ctx=512))
+    engine = make_engine("image", EngineOptions(image_model_folder(), num_ctx=512, tile_pixels=tile_pixels))
     # One thread: of products this small a second one takes time on a busy machine.
     blas.use_threads(1, os.environ, has_cuda=has_cuda_wheel())
     engine.load(lambda _progress: None)

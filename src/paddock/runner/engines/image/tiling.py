@@ -1,7 +1,7 @@
 """Large pictures in overlapping tiles: where they lie, and how what was made of them becomes one again. Pure.
 
-Each tile is normed by its own statistics, so a tiled picture is not quite the whole one: with a small trained
-autoencoder and tiles of 64 to 256 pixels, values differed by 0.5 to 2 of 255 on average, less than the autoencoder's
+Each tile is normed by its own statistics, so a tiled picture is not quite the whole one: with the demo model and tiles
+of 64 pixels, values differ by 0.8 of 255 on average at most, and by 23 at the worst, less than the autoencoder's
 own error. In the overlaps tiles fade into each other linearly.
 """
 
