@@ -61,7 +61,8 @@ async def test_an_edit_streams(painting: Served, openai_client: openai.AsyncOpen
     )
     events = [event async for event in stream]
 
-    assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+    kinds = [event.type.removeprefix("image_edit.") for event in events]
+    assert kinds == ["step", "partial_image", "step", "step", "completed"]
     assert opened(events[-1].b64_json).format == "JPEG"
 
 

@@ -145,7 +145,7 @@ async def test_a_stream_shows_pictures_before_they_are_ready(
     painting: Served, openai_client: openai.AsyncOpenAI
 ) -> None:
     stream = await openai_client.images.generate(**ASK, stream=True, partial_images=2, extra_body={"seed": 7})
-    *partial, last = [event async for event in stream]
+    *partial, last = [event async for event in stream if not event.type.endswith(".step")]
 
     assert asked(painting).previews == 2
     assert [event.type for event in partial] == ["image_generation.partial_image"] * 2
@@ -156,11 +156,18 @@ async def test_a_stream_shows_pictures_before_they_are_ready(
     assert (last.size, last.output_format, last.usage.input_tokens) == ("64x48", "png", 3)
 
 
+async def test_a_stream_tells_each_step(painting: Served, openai_client: openai.AsyncOpenAI) -> None:
+    stream = await openai_client.images.generate(**ASK, stream=True, extra_body={"steps": 3})
+    *steps, _ = [event.to_dict() async for event in stream]
+
+    assert steps == [{"type": "image_generation.step", "completed": done, "total": 3} for done in (1, 2, 3)]
+
+
 async def test_a_stream_of_several_pictures_counts_the_input_once(
     painting: Served, openai_client: openai.AsyncOpenAI
 ) -> None:
     stream = await openai_client.images.generate(**ASK, stream=True, n=3, extra_body={"seed": 7})
-    events = [event async for event in stream]
+    events = [event async for event in stream if not event.type.endswith(".step")]
 
     assert [event.type for event in events] == ["image_generation.completed"] * 3
     assert [event.image_index for event in events] == [0, 1, 2]
@@ -170,7 +177,7 @@ async def test_a_stream_of_several_pictures_counts_the_input_once(
 
 async def test_previews_come_in_the_format_asked_for(painting: Served, openai_client: openai.AsyncOpenAI) -> None:
     stream = await openai_client.images.generate(**ASK, stream=True, partial_images=1, output_format="webp")
-    events = [event async for event in stream]
+    events = [event async for event in stream if not event.type.endswith(".step")]
 
     assert [opened(event.b64_json).format for event in events] == ["WEBP", "WEBP"]
 
@@ -180,8 +187,10 @@ async def test_the_wire_of_a_stream_is_events(painting: Served) -> None:
         text = await response.text()
 
     assert response.content_type == "text/event-stream"
-    assert text.startswith('event: image_generation.completed\ndata: {"type":"image_generation.completed"')
-    assert text.endswith("\n\n")
+    first, *_, last, end = text.split("\n\n")
+    assert first == 'event: image_generation.step\ndata: {"type":"image_generation.step","completed":1,"total":3}'
+    assert last.startswith('event: image_generation.completed\ndata: {"type":"image_generation.completed"')
+    assert end == ""
 
 
 async def test_a_failure_in_mid_stream_is_an_event(painting: Served, openai_client: openai.AsyncOpenAI) -> None:

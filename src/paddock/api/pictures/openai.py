@@ -32,13 +32,14 @@ from paddock.api.pictures.openai_schemas import (
     Picture,
     PictureBody,
     PicturesAnswer,
+    StepEvent,
     Usage,
 )
 from paddock.api.pictures.options import picture_options
 from paddock.api.services import services_of
 from paddock.api.stream import JSON, Stream
 from paddock.errors import BadRequest, PaddockError, ProtocolError
-from paddock.protocol import Image, ImageRequest, Preview
+from paddock.protocol import Image, ImageRequest, Preview, Step
 from paddock.scheduler.order import LoadWish
 from paddock.store.library import StoredModel
 
@@ -168,12 +169,15 @@ async def _picture(order: _Order, picture: Image) -> Picture:
 
 
 async def _events(order: _Order) -> AsyncGenerator[bytes, None]:
-    """An event for each picture, and for each look at one that is not ready. The last picture waits for the figures."""
+    """An event for each step, for each look at a picture that is not ready, and for each picture. The last of these
+    waits for the figures."""
     made: list[Image] = []
     text_tokens = 0
     async with aclosing(make(order.borrowing, order.wanted)) as news:
         async for found in news:
-            if isinstance(found, Preview):
+            if isinstance(found, Step) and found.done:
+                yield _event(StepEvent(type=f"{order.event}.step", completed=found.done, total=found.total))
+            elif isinstance(found, Preview):
                 yield _event(await _partial(order, found))
             elif isinstance(found, Image):
                 if made:
@@ -216,7 +220,7 @@ def _all(made: list[Image], order: _Order) -> list[Image]:
     return made
 
 
-def _event(event: PartialEvent | CompletedEvent) -> bytes:
+def _event(event: StepEvent | PartialEvent | CompletedEvent) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.type.encode(), _encoder.encode(event))
 
 

@@ -95,8 +95,16 @@ class PicturesAnswer(msgspec.Struct, kw_only=True, frozen=True):
     background: str = "opaque"
 
 
+class StepEvent(msgspec.Struct, kw_only=True, frozen=True):
+    """Not OpenAI's: so many of the steps of all pictures are made. It has no picture."""
+
+    type: str
+    completed: int
+    total: int
+
+
 class Event(msgspec.Struct, kw_only=True, frozen=True):
-    """What every event of a stream holds."""
+    """What every event with a picture holds."""
 
     type: str
     b64_json: bytes
