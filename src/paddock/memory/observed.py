@@ -38,6 +38,7 @@ class Observed:
         """`accelerator`: its name, if models run on one."""
         self._path = folder / FILE
         self._accelerator = accelerator
+        self._versions = f"{__version__}|{_mlx_version()}"
         self._seen = _read(self._path)
 
     def seen(self, digest: str, settings: Settings, *, on_accelerator: bool) -> Seen | None:
@@ -65,7 +66,7 @@ class Observed:
         device += " draft" if settings.speculates else ""
         device += f" tiles {settings.tile_pixels}" if settings.tile_pixels else ""
         device += " staged" if settings.staged else ""
-        return "|".join((digest, device, __version__, _mlx_version()))
+        return "|".join((digest, device, self._versions))
 
 
 def seen_of(memory: MemoryTerms, settings: Settings, foreseen: Need) -> Seen:
