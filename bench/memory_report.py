@@ -7,7 +7,8 @@ pictures of the size that it was started for. Its peak is what its process alone
 compares with, and the worker beside it, which stays below what is set aside for it.
 
 The bars: never more than 5 % under, within 10 % and 64 MB; and of a second load, foreseen with what was seen of the
-first, within 5 %. It ends with 1 if one of them is missed.
+first, within 5 %. It ends with 1 if one of them is missed. The quick run allows a second load to be over by 64 MB more:
+other runners may live beside its own, and what a process holds alone gets smaller when another maps the same libraries.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Row:
     peak_bytes: int
     after: tuple[int, int] | None = None
     """Of a second load: foreseen and measured."""
+    after_slack_bytes: int = 0
+    """By so much more it may be over."""
 
     @property
     def error(self) -> float:
@@ -101,7 +104,10 @@ class Row:
         """Whether every bar is held."""
         most_over = OVER * self.peak_bytes + SLACK_BYTES
         is_within = self.error >= -UNDER and self.foreseen.total_bytes - self.peak_bytes <= most_over
-        return is_within and abs(self.after_error) <= AFTER
+        if not is_within or self.after is None:
+            return is_within
+        foreseen_bytes, peak_bytes = self.after
+        return -AFTER * peak_bytes <= foreseen_bytes - peak_bytes <= AFTER * peak_bytes + self.after_slack_bytes
 
 
 async def main() -> int:
@@ -119,7 +125,7 @@ async def main() -> int:
             else:
                 write_image(checkpoint, path)
                 runs = _paintings(checkpoint, is_quick=arguments.quick)
-            rows += await _rows(checkpoint, path, Path(folder), runs)
+            rows += await _rows(checkpoint, path, Path(folder), runs, SLACK_BYTES if arguments.quick else 0)
     Console(width=None if sys.stdout.isatty() else 150).print(_table(rows))
     wrong = [row for row in rows if not row.is_right]
     worst = min(row.error for row in rows)
@@ -183,7 +189,9 @@ def _paintings(checkpoint: ImageCheckpoint, *, is_quick: bool) -> list[Run]:
     return runs
 
 
-async def _rows(checkpoint: Checkpoint | ImageCheckpoint, path: Path, scratch: Path, runs: Sequence[Run]) -> list[Row]:
+async def _rows(
+    checkpoint: Checkpoint | ImageCheckpoint, path: Path, scratch: Path, runs: Sequence[Run], slack_bytes: int
+) -> list[Row]:
     facts = read_facts(model_files(path))
     rows = []
     for run in runs:
@@ -196,7 +204,7 @@ async def _rows(checkpoint: Checkpoint | ImageCheckpoint, path: Path, scratch: P
             second = await _measure(facts, path, scratch, run, again)
             after = again.total_bytes, second.private_peak_bytes + WORKER_BYTES
         peak_bytes = memory.private_peak_bytes + WORKER_BYTES
-        row = Row(checkpoint.name, checkpoint.kind, run.reach, run.settings, foreseen, peak_bytes, after)
+        row = Row(checkpoint.name, checkpoint.kind, run.reach, run.settings, foreseen, peak_bytes, after, slack_bytes)
         print(f"{row.label}: {row.error:+.1%}", file=sys.stderr, flush=True)
         rows.append(row)
     return rows

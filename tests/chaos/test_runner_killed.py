@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.chaos.conftest import StartRoad
-from tests.chaos.roads import Ending, client, runner_pids, scaled, stream, summary
+from tests.chaos.roads import Ending, Stopwatch, client, runner_pids, scaled, stream, summary
 from tests.road.conftest import Road
 from tests.runner.tiny import TinyShape, make_tiny_model
 
@@ -28,6 +28,8 @@ class Campaign:
 
     end_seconds: list[float] = field(default_factory=list)
     next_seconds: list[float] = field(default_factory=list)
+    own_next_seconds: list[float] = field(default_factory=list)
+    """Less what the host of a virtual machine took."""
     done_count: int = 0
     error_count: int = 0
     replaced_count: int = 0
@@ -37,7 +39,8 @@ class Campaign:
         ends = f"{len(self.next_seconds)} kills: {self.done_count} done ({self.replaced_count} by a second runner)"
         return (
             f"{ends}, {self.error_count} error, 0 hung; "
-            f"{summary('end after kill', self.end_seconds)}; {summary('next request', self.next_seconds)}"
+            f"{summary('end after kill', self.end_seconds)}; {summary('next request', self.next_seconds)}; "
+            f"{summary('of the own time', self.own_next_seconds)}"
         )
 
 
@@ -54,7 +57,7 @@ async def kill_at_random(road: Road, model: str, count: int, within_seconds: flo
             at = time.monotonic()
             ending = await answering
             note(campaign, ending, at, bool(killed))
-            campaign.next_seconds.append(await seconds_of_next(session, road, model))
+            await ask_again(session, road, model, campaign)
     return campaign
 
 
@@ -77,11 +80,12 @@ def note(campaign: Campaign, ending: Ending, killed_at: float, was_killed: bool)
         campaign.end_seconds.append(0.0 if is_replaced else seconds)
 
 
-async def seconds_of_next(session: aiohttp.ClientSession, road: Road, model: str) -> float:
-    began = time.monotonic()
+async def ask_again(session: aiohttp.ClientSession, road: Road, model: str, campaign: Campaign) -> None:
+    watch = Stopwatch()
     ending = await stream(session, road.url, model, num_predict=1)
     assert ending.lines[-1].get("done"), ending
-    return time.monotonic() - began
+    campaign.next_seconds.append(watch.seconds())
+    campaign.own_next_seconds.append(watch.own_seconds())
 
 
 def check(campaign: Campaign) -> None:
@@ -92,7 +96,7 @@ def check(campaign: Campaign) -> None:
 
 def check_speed(campaign: Campaign) -> None:
     """A start takes the time that the machine has for it: only the campaigns, which have it to themselves, look."""
-    assert max(campaign.next_seconds) <= 5
+    assert max(campaign.own_next_seconds) <= 5
 
 
 async def test_a_few_kills_of_fake_runners(start_fake: StartRoad) -> None:

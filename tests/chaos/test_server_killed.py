@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.chaos.conftest import StartRoad
-from tests.chaos.roads import client, is_alive, percentile, runner_pids, scaled, stream
+from tests.chaos.roads import Stopwatch, client, is_alive, percentile, runner_pids, scaled, stream
 from tests.fakes.waiting import until, until_blocking
 from tests.road.conftest import Road
 
@@ -35,6 +35,8 @@ SITUATIONS: dict[str, dict[str, object]] = {
 class Campaign:
     gone_seconds: list[float] = field(default_factory=list)
     restart_seconds: list[float] = field(default_factory=list)
+    own_restart_seconds: list[float] = field(default_factory=list)
+    """Less what the host of a virtual machine took."""
     serve_seconds: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -43,6 +45,7 @@ class Campaign:
             for name, values in (
                 ("runners gone", self.gone_seconds),
                 ("server answers", self.restart_seconds),
+                ("of the own time", self.own_restart_seconds),
                 ("first answer of a model", self.serve_seconds),
             )
         )
@@ -81,12 +84,13 @@ async def arrange(road: Road, situation: str, answer: asyncio.Task[object]) -> l
 
 
 async def serve_again(start: StartRoad, campaign: Campaign) -> None:
-    began = time.monotonic()
+    watch = Stopwatch()
     road = start({})
-    campaign.restart_seconds.append(time.monotonic() - began)
+    campaign.restart_seconds.append(watch.seconds())
+    campaign.own_restart_seconds.append(watch.own_seconds())
     async with client(10) as session:
         ending = await stream(session, road.url)
-    campaign.serve_seconds.append(time.monotonic() - began)
+    campaign.serve_seconds.append(watch.seconds())
     assert ending.lines[-1].get("done"), ending
     assert not list((road.home / "run").glob("*.new"))
     assert len(list((road.home / "run").glob("*.json"))) == len(runner_pids(road)) == 1
@@ -121,7 +125,7 @@ async def test_two_hundred_killed_servers(start_fake: StartRoad) -> None:
     check(campaign)
     # How long a start takes is the machine's as well: only the campaign, which has it to itself, holds it to a figure.
     assert max(campaign.gone_seconds) <= 1
-    assert max(campaign.restart_seconds) <= 3
+    assert max(campaign.own_restart_seconds) <= 3
 
 
 async def test_a_server_that_is_killed_with_its_spare_leaves_no_spare(start_real: StartRoad) -> None:

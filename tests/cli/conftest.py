@@ -344,3 +344,16 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("LINES", "40")
     return Terminal()
+
+
+def scripted(lines):
+    """Reads these lines in place of a terminal, then its end; an exception class among them is raised instead."""
+    script = iter(lines)
+
+    def read_line(is_continued, keeps_history):
+        line = next(script, EOFError)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    return read_line

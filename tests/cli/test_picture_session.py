@@ -15,6 +15,7 @@ from paddock.cli.picture_session import PictureSession, talk_pictures
 from paddock.cli.picture_wish import Look, PictureFlags
 from paddock.config import Config
 from paddock.errors import BadRequest, NotFound
+from tests.cli.conftest import scripted
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +29,7 @@ def folder(tmp_path, monkeypatch):
 
 def talk(*lines, settings=None):
     """Run a session over scripted lines; an exception class among them is raised instead."""
-    script = iter(lines)
-
-    def read_line(is_continued, keeps_history):
-        line = next(script, EOFError)
-        if isinstance(line, str):
-            return line
-        raise line
-
-    PictureSession(connect(), settings or PictureSettings("painter"), Destination(Path()), read_line).run()
+    PictureSession(connect(), settings or PictureSettings("painter"), Destination(Path()), scripted(lines)).run()
 
 
 def asked(painter):

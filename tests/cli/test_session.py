@@ -14,19 +14,12 @@ from paddock.cli.commands import Settings
 from paddock.cli.prompt import LineEditor
 from paddock.cli.session import Session, shown
 from paddock.errors import NotFound
+from tests.cli.conftest import scripted
 
 
 def talk(*lines, settings=None):
     """Run a session over scripted lines; an exception class among them is raised instead."""
-    script = iter(lines)
-
-    def read_line(is_continued, keeps_history):
-        line = next(script, EOFError)
-        if isinstance(line, str):
-            return line
-        raise line
-
-    session = Session(connect(), settings or Settings(model="demo"), read_line)
+    session = Session(connect(), settings or Settings(model="demo"), scripted(lines))
     session.run()
     return session
 

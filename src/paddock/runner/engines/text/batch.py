@@ -9,14 +9,15 @@ by an error in any one sequence.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, CacheList, KVCache, RotatingKVCache
+from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, RotatingKVCache
 
+from paddock.runner.engines.text.model.kv_caches import leaves
 from paddock.runner.engines.text.speculation.trimming import room, take_back
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class _Group:
         """Give all layers that count the same tokens the same array of positions: what layers make of it is then made
         once."""
         offset = mx.array(self.lengths)
-        for leaf in _leaves(self.caches):
+        for leaf in leaves(self.caches):
             if isinstance(leaf, BatchKVCache | BatchRotatingKVCache):
                 leaf.offset = offset
 
@@ -167,7 +168,7 @@ def can_merge(model: nn.Module, make_caches: Callable[[], Caches]) -> bool:
             for length in _PROBE:
                 caches = make_caches()
                 model(mx.arange(length)[None], cache=caches)
-                counted |= {cache.offset - length for cache in _leaves(caches) if isinstance(cache, _COUNTING)}
+                counted |= {cache.offset - length for cache in leaves(caches) if isinstance(cache, _COUNTING)}
                 batch.join(caches, length)
         tokens = mx.array([1, 2], dtype=mx.int32)
         expected, found = (batch.forward(tokens).astype(mx.float32) for batch in (alone, together))
@@ -182,13 +183,4 @@ def can_merge(model: nn.Module, make_caches: Callable[[], Caches]) -> bool:
 
 
 def _is_mergeable(cache: Any) -> bool:
-    return all(hasattr(leaf, "merge") for leaf in _leaves([cache]))
-
-
-def _leaves(caches: Iterable[Any]) -> Iterator[Any]:
-    """The caches, and in place of lists of caches what is in them."""
-    for cache in caches:
-        if isinstance(cache, CacheList):
-            yield from _leaves(cache.caches)
-        else:
-            yield cache
+    return all(hasattr(leaf, "merge") for leaf in leaves([cache]))

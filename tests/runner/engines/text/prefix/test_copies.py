@@ -17,6 +17,7 @@ from mlx_lm.models.cache import (
     RotatingKVCache,
 )
 
+from paddock.runner.engines.text.model.kv_caches import leaves
 from paddock.runner.engines.text.prefix import copies as cache_copies
 
 HEADS, WIDTH = 2, 64
@@ -204,7 +205,7 @@ def test_lists_of_caches_are_unfolded_and_folded_again() -> None:
     caches = [CacheList(ArraysCache(2), write(KVCache(), 9)), write(KVCache(), 9), KVCache()]
     layout = cache_copies.layout_of(caches, 9)
 
-    again = cache_copies.assemble(layout, cache_copies.leaves(caches))
+    again = cache_copies.assemble(layout, leaves(caches))
 
     assert layout.has_states
     assert [form and form.is_written for form in layout.forms] == [None, True, True, False]

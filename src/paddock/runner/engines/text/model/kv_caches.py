@@ -64,9 +64,13 @@ def grow_as_usual(caches: Sequence[Any]) -> None:
         leaf.step = type(leaf).step
 
 
+def leaves(caches: Sequence[Any]) -> list[Any]:
+    """The caches with all lists among them unfolded."""
+    return [leaf for cache in caches for leaf in (leaves(cache.caches) if type(cache) is CacheList else [cache])]
+
+
 def _growing(caches: Sequence[Any]) -> list[Any]:
-    flat = (leaf for cache in caches for leaf in (_growing(cache.caches) if type(cache) is CacheList else [cache]))
-    return [leaf for leaf in flat if type(leaf) in (KVCache, QuantizedKVCache)]
+    return [leaf for leaf in leaves(caches) if type(leaf) in (KVCache, QuantizedKVCache)]
 
 
 def group_size(*widths: int) -> int:

@@ -22,6 +22,8 @@ from mlx_lm.models.cache import (
     RotatingKVCache,
 )
 
+from paddock.runner.engines.text.model.kv_caches import leaves
+
 Segment = tuple[mx.array, ...]
 """The rows of one sequence layer for one stretch of tokens: every array has the tokens on its axis -2."""
 
@@ -52,11 +54,6 @@ class Layout:
     def has_states(self) -> bool:
         """Whether some caches can be restored at certain positions only."""
         return None in self.forms
-
-
-def leaves(caches: Sequence[Any]) -> list[Any]:
-    """The caches with all lists among them unfolded."""
-    return [leaf for cache in caches for leaf in (leaves(cache.caches) if type(cache) is CacheList else [cache])]
 
 
 def seem_to_hold(caches: Sequence[Any], length: int) -> bool:

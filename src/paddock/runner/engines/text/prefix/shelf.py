@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from paddock.runner.engines.text.model.kv_caches import leaves
 from paddock.runner.engines.text.prefix import copies as cache_copies
 from paddock.runner.engines.text.prefix.copies import Layout, Segment
 from paddock.runner.engines.text.prefix.tree import Node, PrefixTree, Tokens
@@ -193,13 +194,13 @@ def last_use(node: KeptNode) -> int:
 
 def sequence_leaves(layout: Layout, caches: Sequence[Any]) -> list[Any]:
     """The caches that hold one row per token."""
-    pairs = zip(cache_copies.leaves(caches), layout.forms, strict=True)
+    pairs = zip(leaves(caches), layout.forms, strict=True)
     return [leaf for leaf, form in pairs if form is not None]
 
 
 def take_checkpoint(layout: Layout, caches: Sequence[Any]) -> Checkpoint | None:
     """The states among the caches, if there are any; their arrays are only described so far."""
-    pairs = zip(cache_copies.leaves(caches), layout.forms, strict=True)
+    pairs = zip(leaves(caches), layout.forms, strict=True)
     states = tuple(cache_copies.snapshot(leaf) for leaf, form in pairs if form is None)
     return Checkpoint(states) if states else None
 

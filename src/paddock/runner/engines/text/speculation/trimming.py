@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from mlx_lm.models.cache import CacheList, KVCache, QuantizedKVCache, RotatingKVCache, trim_prompt_cache
+from mlx_lm.models.cache import KVCache, QuantizedKVCache, RotatingKVCache, trim_prompt_cache
+
+from paddock.runner.engines.text.model.kv_caches import leaves
 
 NO_BOUND = sys.maxsize
 
@@ -14,7 +16,7 @@ NO_BOUND = sys.maxsize
 def room(caches: Sequence[Any]) -> int:
     """How many tokens could be read now and all be taken back. Recurrent and chunked layers never give any back, and
     those with a window only until it is full."""
-    return min(map(_room, _leaves(caches)), default=0)
+    return min(map(_room, leaves(caches)), default=0)
 
 
 def take_back(caches: list[Any], count: int) -> None:
@@ -28,11 +30,3 @@ def _room(cache: Any) -> int:
         return NO_BOUND
     # One that is full begins to overwrite, and its `is_trimmable` is False.
     return max(0, cache.max_size - 1 - cache.offset) if type(cache) is RotatingKVCache else 0
-
-
-def _leaves(caches: Sequence[Any]) -> Iterator[Any]:
-    for cache in caches:
-        if isinstance(cache, CacheList):
-            yield from _leaves(cache.caches)
-        else:
-            yield cache
