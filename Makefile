@@ -6,9 +6,11 @@ VENV ?= .venv
 BACKEND ?= $(if $(filter Darwin,$(shell uname -s)),,cpu)
 EXTRA = $(if $(BACKEND),[$(BACKEND)])
 RUN = $(VENV)/bin
+# Processes that tests run in, side by side.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check format bench settings model-check budget chaos bench-serving bench-gpu bench-blas bench-pictures hostile memory-report parity demo-sheet clean
+.PHONY: help run test lint check format bench bench-api door-floods settings fields model-check budget chaos bench-serving bench-gpu bench-blas bench-pictures hostile clients fuzz memory-report parity demo-sheet clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,7 +31,7 @@ run: $(VENV)/run.stamp ## start a server, ask the demo model something through i
 	@scripts/first_run.sh $(RUN)
 
 test: $(VENV)/dev.stamp ## every quick test
-	$(RUN)/python -m pytest -m 'not slow'
+	$(RUN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/dev.stamp ## format, lint, types and repetition
 	$(RUN)/ruff format --check .
@@ -49,6 +51,9 @@ bench: $(VENV)/dev.stamp ## tokens per second through the whole road against the
 settings: $(VENV)/dev.stamp ## write the tables of settings in README.md and docs/ from the one in the source
 	$(RUN)/python scripts/write_settings.py
 
+fields: $(VENV)/dev.stamp ## write docs/fields.md, the table of every request's fields, from the source
+	$(RUN)/python scripts/write_fields.py
+
 model-check: $(VENV)/dev.stamp ## hunt for deadlocks of the scheduler in 200,000 random steps
 	$(RUN)/python -m tests.scheduler.model_check
 
@@ -58,6 +63,9 @@ chaos: $(VENV)/dev.stamp ## kill, stop and starve runners and servers by the tho
 
 bench-serving: $(VENV)/dev.stamp ## Paddock beside every other MLX server (an hour; installs them): the table and docs/serving.png
 	$(RUN)/python bench/serving/compare.py --passes 3 --png docs/serving.png
+
+bench-api: $(VENV)/dev.stamp ## what the API adds to each token, in every dialect
+	$(RUN)/python bench/api_latency.py
 
 bench-gpu: $(VENV)/dev.stamp ## the same tables on an NVIDIA GPU (BACKEND=cuda13 or cuda12)
 	$(RUN)/python bench/gpu.py --passes 3
@@ -70,6 +78,23 @@ bench-pictures: $(VENV)/dev.stamp ## a denoising step of image models beside mfl
 
 hostile: $(VENV)/dev.stamp ## hostile model folders through the whole road: the table of their refusals
 	$(RUN)/python -m pytest -q -s tests/hostile
+
+# An environment for each client is made below CLIENTS; those from npm need Node 20 or newer.
+CLIENTS ?= .clients
+FUZZ_CASES ?= 10000
+
+clients: $(VENV)/dev.stamp ## real clients, each in an environment of its own, against a real server: the table in docs/clients.md
+	CLIENTS=$(CLIENTS) $(RUN)/python -m tests.clients.run --write
+
+$(VENV)/fuzz.stamp: $(VENV)/dev.stamp
+	$(RUN)/python -m pip install --quiet --group fuzz
+	@touch $@
+
+fuzz: $(VENV)/fuzz.stamp ## 10,000 malformed requests: JSON, HTTP and whatever the OpenAPI document forbids (FUZZ_CASES=1000 for a tenth)
+	FUZZ_CASES=$(FUZZ_CASES) $(RUN)/python -m pytest -q -s tests/fuzz
+
+door-floods: $(VENV)/dev.stamp ## 500 slow connections, and floods of headers and bodies, beside a client that is served
+	$(RUN)/python -m pytest -q -s -m slow tests/door_floods
 
 budget: $(VENV)/dev.stamp ## 200 requests for three models under a memory limit that holds two
 	$(RUN)/python -m pytest tests/budget -m slow -s

@@ -14,14 +14,21 @@ from types import FrameType
 import uvicorn
 
 from paddock import __version__
+from paddock.api.account import current_request_id
+from paddock.api.door.connections import make_room_for, server_config
+from paddock.api.door.gate import HOW_TO, is_key_required
+from paddock.api.door.ring import KeyRing
 from paddock.api.routes import build_api
 from paddock.api.services import Services
 from paddock.config import Config
 from paddock.errors import PaddockError
+from paddock.keys import KeyFile
+from paddock.logs import configure_logs
 from paddock.memory.devices import devices
 from paddock.memory.observed import Observed
 from paddock.memory.supply import current_supply
 from paddock.scheduler.service import Scheduler
+from paddock.store.hub.pulls import Pulls
 from paddock.store.library import Library
 from paddock.store.packaged import install_demo_into_new_store
 from paddock.supervisor.breaker import BreakerLimits
@@ -45,21 +52,12 @@ class AddressInUse(PaddockError):
 
 def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. PaddockError, in one sentence, for whatever prevents a start."""
-    _configure_logging(config.is_debug)
+    configure_logs(is_debug=config.is_debug, form=config.log_format, request_id=current_request_id)
     check_platform(platform.system(), platform.machine())
     library = Library(config.models)
     with _listen(config) as listener:
         install_demo_into_new_store(library)
         asyncio.run(_serve(config, library, listener))
-
-
-def _configure_logging(is_debug: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if is_debug else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s  %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _listen(config: Config) -> socket.socket:
@@ -77,7 +75,19 @@ def _listen(config: Config) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends without raising its signal again: the runners are stopped after it."""
+    """uvicorn's server, which ends without raising its signal again: the runners are stopped after it.
+
+    Pulls are not waited for: what has come of them is gone on with later.
+    """
+
+    def __init__(self, config: uvicorn.Config, pulls: Pulls) -> None:
+        super().__init__(config)
+        self._pulls = pulls
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain."""
+        await self._pulls.close()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, the second ends at once."""
@@ -103,19 +113,14 @@ async def _serve(config: Config, library: Library, listener: socket.socket) -> N
     )
     await stable.open()
     await scheduler.start()
+    make_room_for(config.max_connections)
     log.info("Paddock %s listens on %s, models in %s", __version__, config.address.url, config.models)
+    if is_key_required(config) and KeyRing(KeyFile(config.home)).is_empty:
+        log.warning(HOW_TO)
+    services = Services(config, library, scheduler, stable=stable.view)
     server = _Server(
-        uvicorn.Config(
-            build_api(Services(config, library, scheduler)),
-            http="h11",  # bounds the headers of a request, which the faster parser does not
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
+        server_config(build_api(services), config.max_connections, timeout_graceful_shutdown=DRAIN_SECONDS),
+        services.pulls,
     )
     try:
         await server.serve(sockets=[listener])

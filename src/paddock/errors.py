@@ -4,15 +4,23 @@
     ├── BadRequest               the request cannot be served as it was written
     │   ├── InvalidName          a model name or digest that breaks the grammar
     │   ├── InvalidOption        an option of the wrong type, out of range, or unknown
+    │   ├── InvalidField         a field of a body that makes no sense, and which one (`field`)
+    │   │   └── PreviousGone     … being a response to go on from that is not kept
     │   ├── Unsupported          a documented field that this model or this version cannot honour
     │   ├── ContextTooLong       more prompt tokens than the context holds
     │   └── InvalidModelFiles    files that cannot become a model (create)
+    ├── Unauthorised             the request needs an API key, and has none that counts
+    ├── Forbidden                its key does not go that far
+    ├── TooManyRequests          its key allows no more for now (`retry_after_seconds`)
     ├── NotFound                 no such model, blob or route
+    │   └── ModelNotFound        … and it is a model
     ├── Busy                     come back later (`retry_after_seconds`)
     ├── NeverFits                the model needs more memory than this machine can give
     ├── UnsupportedModel         no engine can run this architecture
     ├── DamagedModel             a stored model whose files are missing, short or wrong
     ├── StoreError               the store itself cannot be read or written
+    ├── RemoteFailed             another server, which a model comes from, cannot be reached or answers wrongly
+    │   └── NoAccess             … or does not give it to whoever asks
     ├── UnsupportedPlatform      this machine cannot run MLX at all
     ├── RunnerError              a model's process failed
     │   ├── LoadFailed           … before it was ready
@@ -58,6 +66,22 @@ class InvalidOption(BadRequest):
     code = "invalid_option"
 
 
+class InvalidField(BadRequest):
+    """A field of a body that makes no sense; `field` is its name, empty where no single one is to blame."""
+
+    code = "invalid_field"
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class PreviousGone(InvalidField):
+    """The response that a request wants to go on from is not kept, or not any more."""
+
+    code = "previous_response_not_found"
+
+
 class Unsupported(BadRequest):
     """A documented field that this model, or this version, cannot honour."""
 
@@ -76,10 +100,38 @@ class InvalidModelFiles(BadRequest):
     code = "invalid_model_files"
 
 
+class Unauthorised(PaddockError):
+    """The request needs an API key, and has none that counts."""
+
+    code = "unauthorised"
+
+
+class Forbidden(PaddockError):
+    """The request's API key does not go that far."""
+
+    code = "forbidden"
+
+
+class TooManyRequests(PaddockError):
+    """The request's API key allows no more for now; it will after `retry_after_seconds`."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class NotFound(PaddockError):
     """No such model or blob."""
 
     code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of this name is stored."""
+
+    code = "model_not_found"
 
 
 class Busy(PaddockError):
@@ -114,6 +166,18 @@ class StoreError(PaddockError):
     """The store cannot be read or written (permissions, disk full, another server)."""
 
     code = "store"
+
+
+class RemoteFailed(PaddockError):
+    """Another server, which a model comes from, cannot be reached or answers wrongly."""
+
+    code = "remote"
+
+
+class NoAccess(RemoteFailed):
+    """The server that has the model does not give it to whoever asks: a token is missing, or may not read it."""
+
+    code = "no_access"
 
 
 class UnsupportedPlatform(PaddockError):

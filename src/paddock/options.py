@@ -66,7 +66,10 @@ RUNNER_OPTIONS: Mapping[str, Number] = {
 }
 """Options that are fixed for the life of a runner; their defaults are the scheduler's business."""
 
-_NEUTRAL: Mapping[str, tuple[bool | int | float, ...]] = {
+PICTURE_OPTIONS = frozenset({"seed", "num_gpu", "num_thread"})
+"""Of these two tables, what a model that makes pictures takes."""
+
+NEUTRAL: Mapping[str, tuple[bool | int | float, ...]] = {
     "draft_num_predict": (0, 4),
     "embedding_only": (False,),
     "f16_kv": (True,),
@@ -129,7 +132,7 @@ def merge(
 
 
 def _check_known(name: str, source: Source) -> None:
-    if name not in SAMPLING_OPTIONS and name not in RUNNER_OPTIONS and name not in _NEUTRAL and name != "stop":
+    if name not in SAMPLING_OPTIONS and name not in RUNNER_OPTIONS and name not in NEUTRAL and name != "stop":
         raise InvalidOption(f'unknown {source} "{_printable(name)}"')
 
 
@@ -175,7 +178,7 @@ def _utf8_length(text: str) -> int:
 
 
 def _check_neutral(name: str, value: object, source: Source) -> None:
-    neutral = _NEUTRAL[name]
+    neutral = NEUTRAL[name]
     wanted = _type_name(neutral[0])
     if _type_name(value) != wanted and not (wanted == "float32" and _type_name(value) == "integer"):
         raise _wrong_type(name, wanted, source)

@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import pytest
 import uvicorn
 from safetensors.numpy import save_file
 
+from paddock.api.door.connections import server_config
+from paddock.api.door.pace import Limits
 from paddock.api.routes import build_api
 from paddock.api.services import Services
 from paddock.config import Config
@@ -89,18 +91,19 @@ class Served:
             return [json.loads(line) async for line in response.content]
 
 
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    library = Library(tmp_path / "models")
-    import_folder(library, ModelName.parse("tiny"), write_model_folder(tmp_path / "tiny"))
+@asynccontextmanager
+async def serving(folder: Path, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Served]:
+    """A server with these settings whose store, below `folder`, holds `tiny`; it listens on loopback in any case."""
+    library = Library(folder / "models")
+    import_folder(library, ModelName.parse("tiny"), write_model_folder(folder / "tiny"))
     servers = FakeModelServers()
-    config = Config(models=tmp_path / "models")
+    config = Config(**{"home": folder / "home", "models": folder / "models", **settings})
     scheduler = Scheduler(config=config, make_server=servers, prepare=library.view, supply=current_supply)
     await scheduler.start()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     api = build_api(Services(config, library, scheduler))
-    server = uvicorn.Server(uvicorn.Config(api, http="h11", lifespan="off", log_config=None, access_log=False))
+    server = uvicorn.Server(server_config(api, config.max_connections, limits))
     serving = asyncio.create_task(server._serve(sockets=[listener]))
     async with aiohttp.ClientSession() as session, ollama.AsyncClient(url) as client:
         yield Served(url, library, servers, scheduler, session, server, client)
@@ -109,6 +112,12 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     server.force_exit = True
     with suppress(asyncio.CancelledError):
         await serving
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

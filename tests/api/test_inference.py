@@ -27,7 +27,15 @@ async def test_generate_streams_a_line_per_piece_and_then_the_figures(served: Se
     assert lines[-1]["eval_count"] == 2
     assert lines[-1]["prompt_eval_count"] == 1
     assert lines[-1]["eval_duration"] == 2_000_000
-    assert lines[-1]["total_duration"] >= lines[-1]["load_duration"] >= 0
+    assert lines[-1]["total_duration"] >= lines[-1]["load_duration"] > 0
+
+
+async def test_a_model_that_is_there_already_has_a_load_duration_too(served: Served) -> None:
+    await served.lines("/api/generate", HELLO)
+
+    for path, body in (("/api/generate", HELLO), ("/api/chat", CHAT)):
+        _, answer = await served.post(path, body | {"stream": False})
+        assert answer["total_duration"] > answer["load_duration"] > 0
 
 
 async def test_generate_without_streaming_is_one_object(served: Served) -> None:
@@ -77,6 +85,33 @@ async def test_no_prompt_loads_the_model_and_keep_alive_zero_lets_it_go(served: 
     assert unloaded["done_reason"] == "unload"
     await until(lambda: not served.scheduler.residents())
     assert served.servers.running("tiny:latest") == []
+
+
+async def test_a_model_that_makes_no_texts_is_loaded_and_let_go_all_the_same(painting: Served) -> None:
+    status, answer = await painting.post("/api/generate", {"model": "zimage"})
+    assert (status, answer["done_reason"]) == (200, "load")
+
+    status, answer = await painting.post("/api/generate", {"model": "zimage", "keep_alive": 0})
+    assert (status, answer["done_reason"]) == (200, "unload")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "rendered"),
+    [
+        ("/api/generate", {"prompt": "Hi", "system": "Be brief."}, "<system>Be brief.<user>Hi<assistant>"),
+        ("/api/generate", {"prompt": "Hi", "raw": True}, "Hi"),
+        ("/api/chat", {"messages": [{"role": "user", "content": "Hi"}]}, "<user>Hi<assistant>"),
+    ],
+)
+async def test_the_prompt_alone_can_be_asked_for(
+    served: Served, path: str, fields: dict[str, object], rendered: str
+) -> None:
+    status, answer = await served.post(path, {"model": "tiny", "_debug_render_only": True} | fields)
+
+    assert status == 200
+    assert answer["_debug_info"] == {"rendered_template": rendered}
+    assert answer["model"] == "tiny"
+    assert [request for server in served.servers.made for request in server.requests] == []
 
 
 async def test_options_reach_the_runner_over_the_models_own(served: Served) -> None:
@@ -152,6 +187,12 @@ async def test_the_models_system_gives_way_to_the_clients(served: Served) -> Non
         ("/api/generate", HELLO | {"raw": True, "think": True}, 400, "does not support thinking"),
         ("/api/generate", HELLO | {"shift": True}, 400, "shift"),
         ("/api/generate", HELLO | {"think": True}, 400, "does not support thinking"),
+        ("/api/generate", {"model": "tiny", "think": True}, 400, "does not support thinking"),
+        ("/api/chat", {"model": "tiny", "format": "yaml"}, 400, "invalid format"),
+        ("/api/generate", HELLO | {"template": "{{ .Prompt }}"}, 400, "Go template"),
+        ("/api/generate", HELLO | {"template": "{% if %}"}, 400, "not valid Jinja"),
+        ("/api/generate", HELLO | {"keep_alive": 10**400}, 400, "more than 64 bits"),
+        ("/api/generate", HELLO | {"context": [10**30]}, 400, "more than 64 bits"),
         ("/api/generate", HELLO | {"think": "hard"}, 400, 'invalid think value: "hard"'),
         ("/api/generate", HELLO | {"keep_alive": "soon"}, 400, '"soon" is not a duration'),
         ("/api/generate", HELLO | {"keep_alive": []}, 400, "keep_alive must be a number"),

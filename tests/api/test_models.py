@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import ollama
 import pytest
 
-from tests.api.conftest import Served, write_model_folder
+from paddock.store.create import import_folder
+from paddock.store.names import ModelName
+from tests.api.conftest import CONFIG, Served, write_model_folder
+from tests.fakes.waiting import until
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -85,6 +90,89 @@ async def test_show_tells_what_a_model_is(served: Served) -> None:
     assert verbose["tensors"] == [{"name": "model.embed_tokens.weight", "type": "F32", "shape": [32, 8]}]
 
 
+async def test_show_puts_what_the_request_brings_in_place_of_the_models_own(served: Served) -> None:
+    await served.post("/api/create", {"model": "b", "from": "tiny", "system": "Old.", "parameters": {"seed": 1}})
+
+    _, shown = await served.post(
+        "/api/show", {"name": "b", "system": "New.", "template": "{{ messages }}", "options": {"seed": 2, "top_k": 5}}
+    )
+
+    assert (shown["system"], shown["template"]) == ("New.", "{{ messages }}")
+    assert [line.split() for line in shown["parameters"].splitlines()] == [["seed", "2"], ["top_k", "5"]]
+    assert 'SYSTEM """New."""' in shown["modelfile"]
+    assert (await served.post("/api/show", {"name": "b"}))[1]["system"] == "Old."
+
+
+async def test_show_tells_of_template_and_tokenizer_what_the_files_say(served: Served, tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "marked")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    config = CONFIG | {"bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": "none"}
+    (folder / "config.json").write_text(json.dumps(config))
+    import_folder(served.library, ModelName.parse("marked"), folder)
+
+    _, shown = await served.post("/api/show", {"model": "marked", "verbose": True})
+
+    assert shown["template"] == "{{ messages }}"
+    assert "TEMPLATE" not in shown["modelfile"]
+    about = {key: value for key, value in shown["model_info"].items() if key.startswith("tokenizer")}
+    assert about == {
+        "tokenizer.chat_template": "{{ messages }}",
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.eos_token_ids": [2, 3],
+    }
+    assert not any(key.startswith("tokenizer") for key in (await served.client.show("marked")).modelinfo or {})
+
+
+async def test_a_model_that_makes_pictures_has_no_context(painting: Served) -> None:
+    _, shown = await painting.post("/api/show", {"model": "zimage"})
+    assert not {"context_length", "embedding_length"} & shown["details"].keys()
+
+    async with painting.session.get(painting.url + "/api/tags") as response:
+        details = {model["name"]: model["details"] for model in (await response.json())["models"]}
+    assert "context_length" not in details["zimage:latest"]
+    assert details["tiny:latest"]["context_length"] == 2048
+
+
+async def test_a_model_that_makes_pictures_gets_no_parameters_of_texts(painting: Served) -> None:
+    wrong = {"model": "warm", "from": "zimage", "parameters": {"temperature": 0.5}}
+    status, error = await painting.post("/api/create", wrong)
+    assert (status, error["error"]) == (
+        400,
+        'parameter "temperature" is for texts, and this model makes pictures: leave it out.',
+    )
+
+    status, _ = await painting.post("/api/create", wrong | {"parameters": {"seed": 7, "temperature": None}})
+    assert status == 200
+
+
+async def test_pull_tells_its_steps_as_clients_show_them(served: Served) -> None:
+    lines = await served.lines("/api/pull", {"model": "demo"})
+
+    assert lines[0] == {"status": "pulling manifest"}
+    assert lines[-1] == {"status": "success"}
+    layers = [line for line in lines if "total" in line]
+    assert layers
+    for layer in layers:
+        assert layer["status"] == f"pulling {layer['digest'].removeprefix('sha256:')[:12]}"
+        assert layer["completed"] == layer["total"] > 0
+    assert "demo:latest" in [model.model for model in (await served.client.list()).models]
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing_behind(served: Served) -> None:
+    digest = "sha256:" + hashlib.sha256(b"whole").hexdigest()
+    _, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
+    writer.write(f"POST /api/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nwho".encode())
+    await writer.drain()
+    folder = served.library.blobs.path(digest).parent
+    await until(lambda: any("partial" in path.name for path in folder.iterdir()))
+
+    writer.close()
+
+    await until(lambda: served.is_at_rest and not any("partial" in path.name for path in folder.iterdir()))
+    assert not served.library.blobs.has(digest)
+
+
 async def test_copy_and_delete_by_the_published_client(served: Served) -> None:
     client = served.client
 
@@ -113,7 +201,16 @@ async def test_copy_and_delete_by_the_published_client(served: Served) -> None:
         ("/api/create", {"model": "new", "files": {"../x": "sha256:" + "0" * 64}}, 400, "path"),
         ("/api/create", {"model": "new", "from": "tiny", "template": "{{ .Prompt }}"}, 400, "Jinja"),
         ("/api/create", {"model": "new", "from": "tiny", "parameters": {"warmth": 1}}, 400, "warmth"),
+        ("/api/create", {"model": "new", "from": "tiny", "messages": [{"images": ["AA"]}]}, 400, "words alone"),
         ("/api/pull", {"model": "llama3"}, 404, "cannot be pulled"),
+        ("/api/pull", {"model": "a//b"}, 400, "invalid model name"),
+        ("/api/push", {"model": "tiny"}, 400, "cannot be pushed"),
+        ("/api/push", {"model": "nobody"}, 404, "model 'nobody' not found"),
+        ("/api/show", {"model": "tiny", "options": {"warmth": 1}}, 400, "warmth"),
+        ("/api/me", {}, 404, "no accounts"),
+        ("/api/signout", {}, 404, "no accounts"),
+        ("/api/experimental/web_search", {"query": "x"}, 404, "nothing on the web"),
+        ("/api/experimental/web_fetch", {"url": "http://localhost"}, 404, "nothing on the web"),
     ],
 )
 async def test_mistakes_are_named(served: Served, path: str, body: object, status: int, sentence: str) -> None:

@@ -91,6 +91,7 @@ REFUSED_FORMS: list[tuple[list[tuple[str, Any]], str]] = [
     ([("image[]", PNG)] * 5, "at most 4 images"),
     ([("image[]", PNG)] * 18, "Too many files"),
     ([("image", PNG), ("n", "many")], '"n" must be of type int'),
+    ([("image", PNG), ("n", "9" * 400)], "more than 64 bits"),
     ([("image", PNG), ("svg", PNG)], 'A file is not supported as "svg"'),
     ([("image", PNG), ("size", "33x33")], "width must be a multiple of 8"),
     ([("image", PNG), ("strength", "0.5")], "strength is only for models that start from a picture"),

@@ -35,6 +35,18 @@ def test_a_total_becomes_a_bar_and_a_status_a_line(terminal):
         assert text in terminal.getvalue()
 
 
+def test_files_of_a_pull_have_a_bar_each_and_one_for_all(terminal):
+    files = [
+        {"status": f"pulling {name}", "digest": name, "total": 2_000_000, "file": f"{name}.safetensors"}
+        for name in "ab"
+    ]
+    with redirect_stderr(terminal):
+        follow([*({**file, "completed": 0} for file in files), *({**file, "completed": 2_000_000} for file in files)])
+    shown = terminal.getvalue()
+    for text in ("a.safetensors", "b.safetensors", "2.0/2.0 MB", "total", "4.0/4.0 MB"):
+        assert text in shown
+
+
 def test_counted_chunks_pass_unchanged(terminal):
     with redirect_stderr(terminal), StatusDisplay() as display:
         assert list(display.counted("hashing files", [b"ab", b"c"], 3)) == [b"ab", b"c"]

@@ -24,6 +24,7 @@ import msgspec
 from paddock.protocol import (
     ChatRequest,
     CompletionRequest,
+    CountReply,
     DetokenizeReply,
     DetokenizeRequest,
     Done,
@@ -213,6 +214,8 @@ class FakeRunner:
             return ShrinkReply(freed_bytes=decode(body, ShrinkRequest).keep_bytes + 1)
         if path == "/template":
             return TemplateReply(prompt=words_of(decode(body, ChatRequest)))
+        if path == "/count":
+            return CountReply(tokens=len(words_of(decode(body, ChatRequest)).split()))
         if path == "/tokenize":
             return TokenizeReply(tokens=tuple(ord(character) for character in decode(body, TokenizeRequest).text))
         if path == "/detokenize":

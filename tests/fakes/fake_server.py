@@ -40,7 +40,7 @@ Step = Frame | Exception | asyncio.Event
 """Of an answer: a frame is yielded (a Failed raised, as the client does), an exception raised, an event awaited."""
 
 
-def done(eval_count: int = 1, prompt_eval_count: int = 1, reason: str = "stop") -> Done:
+def done(eval_count: int = 1, prompt_eval_count: int = 1, reason: str = "stop", thinking_tokens: int = 0) -> Done:
     """The end of an answer, with plausible figures."""
     return Done(
         reason="length" if reason == "length" else "stop",
@@ -48,6 +48,7 @@ def done(eval_count: int = 1, prompt_eval_count: int = 1, reason: str = "stop") 
         prompt_eval_duration_ns=1_000_000,
         eval_count=eval_count,
         eval_duration_ns=2_000_000,
+        thinking_tokens=thinking_tokens,
     )
 
 
@@ -75,6 +76,8 @@ class Script:
     """What it frees when it is asked to shrink its caches."""
     memory_gate: asyncio.Event | None = None
     """`memory_size` waits for it."""
+    reply_gate: asyncio.Event | None = None
+    """`embedding` and `rerank` wait for it."""
 
 
 class FakeModelServer:
@@ -159,15 +162,18 @@ class FakeModelServer:
         self.calls.append("apply_chat_template")
         return "".join(f"<{message.role}>{message.content}" for message in request.messages) + "<assistant>"
 
-    async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
-        self.calls.append("embedding")
+    async def count(self, request: ChatRequest) -> int:
+        self.calls.append("count")
         self.requests.append(request)
+        return sum(len(message.content.split()) for message in request.messages)
+
+    async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
+        await self._wait_to_reply("embedding", request)
         vectors = tuple((1.0, 0.0, 0.0) for _ in request.inputs)
         return EmbeddingReply(embeddings=vectors, prompt_tokens=sum(len(text.split()) for text in request.inputs))
 
     async def rerank(self, request: RerankRequest) -> RerankReply:
-        self.calls.append("rerank")
-        self.requests.append(request)
+        await self._wait_to_reply("rerank", request)
         logits = tuple(float(len(set(request.query.split()) & set(text.split()))) for text in request.documents)
         return RerankReply(logits=logits, prompt_tokens=len(logits))
 
@@ -231,6 +237,19 @@ class FakeModelServer:
         except (GeneratorExit, asyncio.CancelledError):
             if steps:
                 self.calls.append("cancelled")
+            raise
+        finally:
+            self.active -= 1
+
+    async def _wait_to_reply(self, call: str, request: EmbeddingRequest | RerankRequest) -> None:
+        self.calls.append(call)
+        self.requests.append(request)
+        self.active += 1
+        try:
+            if self.script.reply_gate:
+                await self._wait_alive(self.script.reply_gate)
+        except asyncio.CancelledError:
+            self.calls.append("cancelled")
             raise
         finally:
             self.active -= 1

@@ -41,7 +41,7 @@ class Road:
 SERVE = ("-m", "paddock", "serve")
 
 
-def start_road(home: Path, command: Sequence[str] = SERVE, **settings: str) -> Road:
+def start_road(home: Path, command: Sequence[str] = SERVE, bind: str = "127.0.0.1", **settings: str) -> Road:
     """Start `paddock serve` on a free port with a home of its own; returns when it answers.
 
     There is no warm spare unless a test asks for one: on a small machine its start would be felt by the others.
@@ -50,7 +50,7 @@ def start_road(home: Path, command: Sequence[str] = SERVE, **settings: str) -> R
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PADDOCK_", "OLLAMA_"))}
-    environment |= {"PADDOCK_HOME": str(home), "PADDOCK_HOST": f"127.0.0.1:{port}", "PADDOCK_WARM_SPARE": "0"}
+    environment |= {"PADDOCK_HOME": str(home), "PADDOCK_HOST": f"{bind}:{port}", "PADDOCK_WARM_SPARE": "0"}
     environment |= settings
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(

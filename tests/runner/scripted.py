@@ -51,6 +51,9 @@ class ScriptedEngine:
     def render(self, request: Any) -> str:
         return "rendered"
 
+    def count(self, request: Any) -> int:
+        return len(request.messages)
+
     def tokenize(self, request: Any) -> list[int]:
         return [len(request.text)]
 

@@ -27,6 +27,10 @@ hostile_text = st.lists(fragments, max_size=40).map("".join)
         ("https://host.io/someone/demo", "host.io/someone/demo:latest"),
         ("http://host.io:80/a/b:c", "host.io:80/a/b:c"),
         ("Demo_1.5-x:Q4_K.M", "registry.ollama.ai/library/Demo_1.5-x:Q4_K.M"),
+        ("hf.co/Org.AI/Repo:v2", "hf.co/Org.AI/Repo:v2"),
+        ("https://huggingface.co/org/repo", "hf.co/org/repo:latest"),
+        ("HuggingFace.co/org/repo", "hf.co/org/repo:latest"),
+        ("console:aux1", "registry.ollama.ai/library/console:aux1"),
     ],
 )
 def test_a_name_is_completed_with_defaults(text, full):
@@ -42,6 +46,7 @@ def test_a_name_is_completed_with_defaults(text, full):
         "demo:..", "demo:a/b", ".demo", "-demo", "demo:-x", "de mo", "demo\0", "demo\n",
         "demo@sha256:" + HEX, "démo", "demo\\x", "%2e%2e/x",
         "ftp://host/a/b", "https://host/demo", "host:/a:b",
+        "demo.", "demo:x.", "con", "a/NUL", "aux.b:x", "demo:com1", "lpt9/x", "hf.co/repo", "hf.co/a.b.c/d/e",
         "a" * 81, "demo:" + "t" * 81, "n" * 81 + "/demo", "h" * 256 + "/a/b",
     ],
 )  # fmt: skip
@@ -53,6 +58,9 @@ def test_what_the_grammar_forbids_is_no_name(text):
 def test_the_longest_parts_are_allowed():
     name = ModelName.parse(f"{'h' * 255}/{'n' * 80}/{'m' * 80}:{'t' * 80}")
     assert len(name.host) == 255
+    assert ModelName.parse(f"hf.co/{'n' * 96}/{'m' * 96}").is_on_hub
+    with pytest.raises(InvalidName):
+        ModelName.parse(f"hf.co/org/{'m' * 97}")
 
 
 @given(hostile_text)
@@ -67,6 +75,21 @@ def test_no_name_ever_leads_out_of_its_folder(text):
     assert (root / name.relative_path).resolve().relative_to(root).parts == name.relative_path.parts
     assert len(name.relative_path.parts) == 4
     assert not any(part.startswith(".") for part in name.relative_path.parts)
+
+
+@given(hostile_text)
+@example("hf.co/a/b.")
+@example("HF.CO/con/b")
+def test_a_name_is_the_same_on_every_file_system(text):
+    try:
+        name = ModelName.parse(text)
+    except InvalidName:
+        return
+    for part in name.relative_path.parts:
+        assert part.isascii()
+        assert len(part) <= 255
+        assert part[-1] not in ". "
+        assert part.lower().partition(".")[0] not in ("con", "prn", "aux", "nul")
 
 
 @given(hostile_text)
@@ -85,6 +108,7 @@ def test_a_displayed_name_means_the_same(text):
         ("Registry.Ollama.AI/Library/demo:x", "demo:x"),
         ("someone/demo", "someone/demo:latest"),
         ("host.io/library/demo", "host.io/library/demo:latest"),
+        ("https://huggingface.co/Org/Repo", "hf.co/Org/Repo:latest"),
     ],
 )
 def test_the_display_leaves_out_what_is_default(text, display):

@@ -61,7 +61,7 @@ def test_a_healthy_minute_between_crashes_starts_the_count_anew():
     breaker.crashed(1, "")
     breaker.ready(2)
     breaker.crashed(63, "")
-    assert breaker.crash_count == 1
+    assert breaker.recent_count(63) == 1
 
 
 def test_a_trial_that_is_stopped_early_leaves_it_on_trial():

@@ -236,6 +236,7 @@ async def test_the_other_questions_are_answered(start_runner):
     request = ChatRequest(messages=(ChatMessage(role="user", content="hi"),))
     assert await server.apply_chat_template(request) == "hi"
     assert await server.tokenize(TokenizeRequest(text="ab")) == [97, 98]
+    assert await server.count(request) == 1
     assert await server.detokenize(DetokenizeRequest(tokens=(97, 98))) == "ab"
     assert (await server.embedding(EmbeddingRequest(inputs=("a", "b")))).embeddings == ((1.0, 0.0), (1.0, 0.0))
 

@@ -12,11 +12,14 @@ from paddock.errors import Busy, DamagedModel, LoadFailed, RunnerDied
 from paddock.memory.devices import Device
 from paddock.protocol import CompletionRequest, Failed
 from paddock.supervisor import process as process_module
+from paddock.supervisor.breaker import BreakerState
+from paddock.supervisor.exit_report import Cause
 from paddock.supervisor.hang_watch import HangLimits
 from paddock.supervisor.load_watch import Deadlines
 from paddock.supervisor.process import ProcessState
 from paddock.supervisor.spare import SpareLimits
 from paddock.supervisor.stable import Stable, StableLimits
+from paddock.supervisor.views import SpareState, SpareView, StableView
 from tests.fakes.runners import CPU, SYSTEM, fake_host, fake_spec, is_alive
 from tests.fakes.waiting import until
 
@@ -75,6 +78,36 @@ async def test_three_crashes_are_enough_and_the_refusal_says_why_and_when(tmp_pa
         with pytest.raises(Busy, match=r"keeps crashing.*fatal error: no such kernel") as refusal:
             await load_once(stable, spec)
         assert 8 < refusal.value.retry_after_seconds <= 10
+
+
+async def test_crashes_are_counted_by_what_they_were_and_the_breaker_shows_its_state(tmp_path):
+    now = [1000.0]
+    async with stable_in(tmp_path, clock=lambda: now[0]) as stable:
+        assert stable.view() == StableView()
+        spec = fake_spec(die_at="load", last_words="fatal error: no such kernel")
+
+        await crash(stable, spec, times=1)
+        (closed,) = stable.view().breakers
+        assert (closed.state, closed.crashes, closed.retry_seconds) == (BreakerState.CLOSED, 1, 0.0)
+        await crash(stable, spec, times=2)
+        now[0] += 4
+
+        (opened,) = stable.view().breakers
+        assert (opened.model, opened.state, opened.crashes) == ("tiny", BreakerState.OPEN, 3)
+        assert opened.retry_seconds == pytest.approx(6)
+        assert "no such kernel" in opened.cause
+        assert stable.view().crashes == {Cause.CRASHED: 3}
+        now[0] += 7
+        assert stable.view().breakers[0].retry_seconds == 0
+
+
+async def test_the_spare_is_seen_while_it_is_there(tmp_path):
+    async with stable_in(tmp_path, replace(LIMITS, spare=EAGER_SPARE)) as stable:
+        assert stable.view().spare == SpareView(SpareState.ABSENT)
+        await until(lambda: stable.spare.pid > 0)
+
+        await until(lambda: stable.view().spare.held_bytes)
+        assert stable.view().spare.state is SpareState.PRESENT
 
 
 async def test_the_same_model_with_other_options_and_other_models_are_not_held_back(tmp_path):

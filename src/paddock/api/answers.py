@@ -79,3 +79,26 @@ class ChatAnswer(msgspec.Struct, kw_only=True, frozen=True):
     message: AnswerMessage
     done: bool = False
     logprobs: tuple[AnswerLogprob, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class DebugInfo(msgspec.Struct, kw_only=True, frozen=True):
+    """What a model would read."""
+
+    rendered_template: str
+
+
+class GenerateRendered(GenerateAnswer, kw_only=True, frozen=True):
+    """What /api/generate answers where it is asked for the prompt alone."""
+
+    debug_info: DebugInfo = msgspec.field(name="_debug_info")
+
+
+class ChatRendered(ChatAnswer, kw_only=True, frozen=True):
+    """The same of /api/chat."""
+
+    debug_info: DebugInfo = msgspec.field(name="_debug_info")
+
+
+def with_metrics(answer: msgspec.Struct, metrics: Metrics) -> dict[str, object]:
+    """The last chunk of an answer: its own fields, then the figures."""
+    return {**msgspec.to_builtins(answer), **msgspec.to_builtins(metrics)}

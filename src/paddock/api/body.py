@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from paddock.errors import BadRequest, Cancelled
+from paddock.errors import BadRequest, Cancelled, InvalidField
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
+"""Where the door gives a route no other bound."""
+MOST_DEPTH = 64
+"""Of objects and lists in one another: deeper ones would exhaust the stack of whoever walks through them."""
+MOST_PARTS = 250_000
+"""Of objects, lists and strings: each takes many times the memory of its letters."""
+
+# A text that does not end goes on to the end, and nothing is looked at twice: the time is linear whatever comes.
+_PART = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
+_OPENING, _CLOSING = b"[{", b"]}"
+_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1
+_LONGEST_REASON = 200
 
 AnyBody = TypeVar("AnyBody", bound=msgspec.Struct)
 
@@ -22,47 +34,104 @@ class BodyTooLarge(BadRequest):
     code = "body_too_large"
 
 
+class EncodedBody(BadRequest):
+    """A body that was compressed, which no client needs and which can unpack to any size."""
+
+    code = "encoded_body"
+
+
 async def read_json(request: Request, kind: type[AnyBody]) -> AnyBody:
     """The body as `kind`. The content type is not looked at: Ollama's clients send all sorts of them.
 
-    BadRequest for anything that is not what the route documents; BodyTooLarge beyond 64 MiB.
+    Of a key that comes twice, the last counts, as for every other server of these APIs. BadRequest for anything that is
+    not what the route documents; BodyTooLarge and EncodedBody.
     """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise EncodedBody("The request body is compressed: send it as it is, without Content-Encoding.")
     data = bytearray()
     async for chunk in bounded(request):
         data += chunk
-    if not data.strip():
+    if not data or data.isspace():
         raise BadRequest("missing request body")
+    check_shape(data)
     try:
-        return msgspec.json.decode(data, type=kind)
+        body = msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        raise BadRequest(in_words(str(error))) from None
+        raise InvalidField(in_words(str(error)), field_in(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The request body is not valid JSON.") from None
+    if has_long_integer(body):
+        raise BadRequest("The request body holds an integer of more than 64 bits.")
+    return body
+
+
+def has_long_integer(value: object) -> bool:
+    """Whether there is one that no message could carry on. Nothing is nested deeply here: `check_shape` went before."""
+    if isinstance(value, int):
+        return not _LEAST_INTEGER <= value <= _MOST_INTEGER
+    if isinstance(value, list):
+        if value and type(value[0]) is int:
+            with suppress(TypeError):  # of several types
+                return has_long_integer(min(value)) or has_long_integer(max(value))
+        return any(map(has_long_integer, value))
+    if isinstance(value, dict):
+        return any(map(has_long_integer, value.values()))
+    if isinstance(value, msgspec.Struct):
+        return any(has_long_integer(getattr(value, name)) for name in value.__struct_fields__)
+    return False
+
+
+def check_shape(data: bytes | bytearray) -> None:
+    """BadRequest for JSON that is nested too deeply or made of too many parts, before anything is made of it.
+
+    Nearly all bodies are seen to be harmless by counting; what is not JSON is left to the parser.
+    """
+    containers = data.count(b"[") + data.count(b"{")
+    if containers <= MOST_DEPTH and data.count(b'"') <= 2 * MOST_PARTS:
+        return
+    depth = 0
+    for parts, found in enumerate(_PART.finditer(data)):
+        letter = data[found.start()]
+        depth += (letter in _OPENING) - (letter in _CLOSING)
+        if depth > MOST_DEPTH:
+            raise BadRequest(f"The request body is nested too deeply: {MOST_DEPTH} levels are the most.")
+        if parts >= MOST_PARTS:
+            raise BadRequest(
+                f"The request body has too many parts: {MOST_PARTS} objects, lists and texts are the most."
+            )
 
 
 async def bounded(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; BodyTooLarge beyond 64 MiB, Cancelled for a client that goes before its end."""
-    too_large = BodyTooLarge(f"The request body is larger than {MAX_JSON_BYTES // 2**20} MiB.")
+    """The body as it comes; BodyTooLarge beyond the bound of its route, Cancelled for a client that goes before its
+    end."""
+    most_bytes: int = request.scope.get("state", {}).get("body_bytes", MAX_JSON_BYTES)
+    too_large = BodyTooLarge(f"The request body is larger than {most_bytes // 2**20} MiB.")
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > MAX_JSON_BYTES:
+    if declared.isdigit() and int(declared) > most_bytes:
         raise too_large
     size_bytes = 0
     try:
         async for chunk in request.stream():
             size_bytes += len(chunk)
-            if size_bytes > MAX_JSON_BYTES:
+            if size_bytes > most_bytes:
                 raise too_large
             yield chunk
     except ClientDisconnect:
         raise Cancelled("The client went away before its request was whole.") from None
 
 
+def field_in(message: str) -> str:
+    """The place in the body that msgspec's message is about, such as `messages[0].role`; empty for all of it."""
+    return message.partition(" - at `$")[2].rstrip("`").removeprefix(".")[:_LONGEST_REASON]
+
+
 def in_words(message: str) -> str:
     """msgspec's "Expected `str | null`, got `int` - at `$.prompt`" as a sentence about the field."""
-    found = re.fullmatch(r"Expected `(.+)`, got `(.+)` - at `\$\.?(.*)`", message)
-    if not found:
-        return f"The request body is not what this route expects: {message}."
-    expected, got, where = found.groups()
-    expected = expected.replace(" | null", "").replace(" | ", " or ")
+    where = field_in(message)
+    message = message.partition(" - at `$")[0]
     field = f'"{where}"' if where else "The request body"
-    return f"{field} must be of type {expected}, not {got}."
+    if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", message):
+        expected = found[1].replace(" | null", "").replace(" | ", " or ")
+        return f"{field} must be of type {expected}, not {found[2]}."
+    reason = message[:1].lower() + message[1:_LONGEST_REASON]
+    return f"{field} is not what this route expects: {reason}."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from starlette.requests import Request
-
+from paddock.api.account import current_account
 from paddock.api.services import Services
 from paddock.config import parse_keep_alive
 from paddock.errors import BadRequest
@@ -32,11 +32,26 @@ class Borrowing:
     wish: LoadWish
     keep_alive_seconds: float | None = None
 
-    def lease(self, *, takes_slot: bool = True, ticket: int | None = None) -> AbstractAsyncContextManager[Lease]:
+    @asynccontextmanager
+    async def lease(self, *, takes_slot: bool = True, ticket: int | None = None) -> AsyncIterator[Lease]:
         """The model, loaded first if need be. `ticket` is one of the scheduler's, to ask for the place in the queue."""
-        return self.services.scheduler.lease(
-            self.model, self.wish, self.keep_alive_seconds, takes_slot=takes_slot, ticket=ticket
-        )
+        account, began = current_account(), time.monotonic()
+        account.model = self.model.name.display
+        async with AsyncExitStack() as stack:
+            try:
+                lease = await stack.enter_async_context(
+                    self.services.scheduler.lease(
+                        self.model,
+                        self.wish,
+                        self.keep_alive_seconds,
+                        takes_slot=takes_slot,
+                        ticket=ticket,
+                        client=self.services.caller.client,
+                    )
+                )
+            finally:
+                account.waited(time.monotonic() - began)
+            yield lease
 
     async def hold(self) -> Literal["load", "unload"]:
         """Have the model loaded, or with a keep_alive of 0 let go; which of the two it was."""
@@ -78,8 +93,3 @@ def keep_alive_of(given: object) -> float | None:
         return parse_keep_alive(given)
     except ValueError as error:
         raise BadRequest(f"{error}.") from None
-
-
-def client_of(request: Request) -> str:
-    """Whose turn it is when several ask: the machine that the request comes from."""
-    return request.client.host if request.client is not None else ""

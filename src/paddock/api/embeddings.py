@@ -13,9 +13,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paddock.api.account import current_account
 from paddock.api.body import read_json
 from paddock.api.borrowing import Borrowing, Replaced, keep_alive_of
 from paddock.api.embedding_schemas import (
+    MAX_INPUTS,
     EmbedAnswer,
     EmbedBody,
     LegacyAnswer,
@@ -39,8 +41,6 @@ from paddock.protocol import EmbeddingReply, EmbeddingRequest, RerankReply, Rera
 from paddock.scheduler.service import LoadWish
 from paddock.supervisor.model_server import ModelServer
 
-MAX_INPUTS = 2048
-"""As at OpenAI."""
 _LEAST_LOGIT = -700.0
 """Below it the logistic function is 0 in 64 bits, and its formula would overflow."""
 
@@ -49,7 +49,7 @@ Input = str | tuple[int, ...]
 
 
 async def embed(request: Request) -> Response:
-    """POST /api/embed"""
+    """POST /api/embed: a vector for each text, of length one."""
     began = time.monotonic_ns()
     body = await read_json(request, EmbedBody)
     borrowing = await _borrowing(request, body.model, body.keep_alive, body.options, "embedding")
@@ -89,7 +89,7 @@ async def legacy(request: Request) -> Response:
 
 
 async def openai(request: Request) -> Response:
-    """POST /v1/embeddings"""
+    """POST /v1/embeddings: a vector for each text, of length one."""
     body = await read_json(request, OpenAiBody)
     if body.encoding_format not in (None, "float", "base64"):
         raise BadRequest(f"Invalid value for 'encoding_format' = {body.encoding_format[:80]}: ask for float or base64.")
@@ -106,7 +106,7 @@ async def openai(request: Request) -> Response:
 
 
 async def rerank(request: Request) -> Response:
-    """POST /v1/rerank, as Jina and Cohere have it"""
+    """POST /v1/rerank: how well each document answers a query, as Jina and Cohere have it."""
     body = await read_json(request, RerankBody)
     borrowing = await _borrowing(request, body.model, None, None, "rerank")
     documents = [document if isinstance(document, str) else document.text for document in body.documents or ()]
@@ -200,8 +200,9 @@ def _respond(answer: Callable[[], Awaitable[msgspec.Struct]]) -> Response:
 
 async def _load(borrowing: Borrowing) -> int:
     """Have the model loaded (or, with a keep_alive of 0, let go); how long that took in nanoseconds."""
+    asked = time.monotonic_ns()
     async with borrowing.lease(takes_slot=False) as borrowed:
-        return borrowed.load_duration_ns
+        return max(borrowed.load_duration_ns, time.monotonic_ns() - asked)
 
 
 async def _served(borrowing: Borrowing, call: Callable[[ModelServer], Awaitable[Reply]]) -> tuple[Reply, int]:
@@ -211,9 +212,13 @@ async def _served(borrowing: Borrowing, call: Callable[[ModelServer], Awaitable[
     """
     replaced = Replaced()
     while True:
+        asked = time.monotonic_ns()
         async with borrowing.lease() as borrowed:
+            load_duration_ns = max(borrowed.load_duration_ns, time.monotonic_ns() - asked)
             try:
-                return await call(borrowed.server), borrowed.load_duration_ns
+                reply = await call(borrowed.server)
+                current_account().prompt_tokens += reply.prompt_tokens
+                return reply, load_duration_ns
             except RunnerError:
                 if not replaced.allows_another(borrowed.server):
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paddock.api.body import read_json
+from paddock.api.model_schemas import Terms
 from paddock.api.models import find_model, json_response
-from paddock.api.schemas import Terms
 from paddock.api.services import services_of
 from paddock.errors import InvalidOption
 from paddock.memory.fit import MustWait, NeverFits
@@ -31,6 +32,15 @@ class FitBody(msgspec.Struct, frozen=True):
     options: dict[str, Any] | None = None
     width: int | None = None
     height: int | None = None
+
+
+FIELDS: Mapping[str, str] = {
+    "model": "honoured, required: name of a stored model",
+    "name": 'honoured: the former name of "model"',
+    "options": "honoured: those of loading, and parallel; those of choosing tokens have no effect",
+    "width": "honoured: of a picture, in pixels; 400 where a model makes texts",
+    "height": "honoured: of a picture, in pixels; 400 where a model makes texts",
+}
 
 
 class FitPool(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +90,7 @@ class FitAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def fit(request: Request) -> Response:
-    """POST /api/fit"""
+    """POST /api/fit: whether a model would fit, and what it would need. Nothing is loaded."""
     body = await read_json(request, FitBody)
     services = services_of(request)
     model = await find_model(services, body.model or body.name)

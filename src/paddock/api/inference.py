@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -11,25 +12,31 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from paddock.api.answers import Metrics
+from paddock.api.answering import Ending, answer
+from paddock.api.answers import DebugInfo, Metrics, with_metrics
 from paddock.api.body import read_json
-from paddock.api.borrowing import Borrowing, Replaced, client_of, keep_alive_of
-from paddock.api.chunks import Chunk, Piece, chat_chunk, generate_chunk, metrics_of, piece_of, together
+from paddock.api.borrowing import Borrowing, keep_alive_of
+from paddock.api.caller import Caller, caller_of, client_of, tenant_of
+from paddock.api.chunks import Chunk, Piece, chat_chunk, generate_chunk, metrics_of, together
+from paddock.api.conversation import conversation, opening
 from paddock.api.models import find_model
 from paddock.api.pictures import ollama as pictures
-from paddock.api.refusals import check_chat, check_generate, schema_of, think_of
+from paddock.api.refusals import check_chat, check_completes, check_generate, schema_of, think_of
 from paddock.api.schemas import ChatBody, GenerateBody, InferenceBody, WireMessage
 from paddock.api.services import Services, services_of
 from paddock.api.stream import JSON, NDJSON, Stream
 from paddock.api.tools import called_tools, vetted_tools
-from paddock.errors import RunnerError
 from paddock.options import merge
-from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Frame, Sampling
+from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Frame, Sampling
 from paddock.scheduler.service import LoadWish
 from paddock.store.library import StoredModel
+from paddock.store.templates import check_template
 from paddock.supervisor.model_server import ModelServer
 
 _encoder = msgspec.json.Encoder()
+
+
+Wanted = ChatRequest | CompletionRequest
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,19 @@ class _Job:
     """One request, ready to be served: everything that could be refused has been."""
 
     borrowing: Borrowing
-    start: Callable[[ModelServer], AsyncGenerator[Frame, None]]
+    wanted: Wanted
     chunk: Chunk
     is_streamed: bool
 
+    def start(self, server: ModelServer) -> AsyncGenerator[Frame, None]:
+        """Begin it on the runner that was borrowed for it."""
+        if isinstance(self.wanted, ChatRequest):
+            return server.chat(self.wanted)
+        return server.completion(self.wanted)
+
 
 async def generate(request: Request) -> Response:
-    """POST /api/generate"""
+    """POST /api/generate: a text that follows a prompt, or a picture of it; without a prompt, the model is loaded."""
     began = time.monotonic_ns()
     body = await read_json(request, GenerateBody)
     services = services_of(request)
@@ -51,30 +64,34 @@ async def generate(request: Request) -> Response:
     keep_alive = keep_alive_of(body.keep_alive)
     if model.facts.engine == "image":
         return await pictures.generate(request, body, model, began)
+    check_generate(body, model)
     chunk = generate_chunk(body.model or "")
     if not body.prompt and not body.images and not body.suffix:
         return _without_prompt(services, model, body, keep_alive, chunk)
-    check_generate(body, model)
+    check_completes(model, "generate")
+    if body.template:
+        await asyncio.to_thread(check_template, body.template)
     sampling, wish = _options(model, body)
-    start = _generation(body, model, sampling, client_of(request))
-    borrowing = Borrowing(services, model, wish, keep_alive)
-    return _answer(_Job(borrowing, start, chunk, body.stream is not False), began)
+    wanted = _generation(body, model, sampling, caller_of(request))
+    job = _Job(Borrowing(services, model, wish, keep_alive), wanted, chunk, body.stream is not False)
+    return _rendered(job) if body.debug_render_only else _answer(job, began)
 
 
 async def chat(request: Request) -> Response:
-    """POST /api/chat"""
+    """POST /api/chat: the next turn of a conversation; without messages, the model is loaded."""
     began = time.monotonic_ns()
     body = await read_json(request, ChatBody)
     services = services_of(request)
     model = await find_model(services, body.model or "", required="model is required")
     keep_alive = keep_alive_of(body.keep_alive)
+    check_chat(body, model)
     chunk = chat_chunk(body.model or "")
     if not body.messages:
         return _without_prompt(services, model, body, keep_alive, chunk)
-    check_chat(body, model)
+    check_completes(model, "chat")
     sampling, wish = _options(model, body)
     wanted = ChatRequest(
-        messages=_conversation(model, body.messages),
+        messages=conversation(model, tuple(map(_turn, body.messages))),
         template=model.template or None,
         think=think_of(body, model),
         tools=vetted_tools(body.tools),
@@ -82,9 +99,10 @@ async def chat(request: Request) -> Response:
         sampling=sampling,
         truncate=body.truncate is not False,
         client=client_of(request),
+        tenant=tenant_of(request),
     )
-    borrowing = Borrowing(services, model, wish, keep_alive)
-    return _answer(_Job(borrowing, lambda server: server.chat(wanted), chunk, body.stream is not False), began)
+    job = _Job(Borrowing(services, model, wish, keep_alive), wanted, chunk, body.stream is not False)
+    return _rendered(job) if body.debug_render_only else _answer(job, began)
 
 
 # ---- the body as one internal request -------------------------------------------------------------------------------
@@ -97,25 +115,23 @@ def _options(model: StoredModel, body: InferenceBody) -> tuple[Sampling, LoadWis
     return sampling, LoadWish(**runner)
 
 
-def _generation(
-    body: GenerateBody, model: StoredModel, sampling: Sampling, client: str
-) -> Callable[[ModelServer], AsyncGenerator[Frame, None]]:
+def _generation(body: GenerateBody, model: StoredModel, sampling: Sampling, caller: Caller) -> Wanted:
     prompt, context = body.prompt or "", tuple(body.context or ())
     truncate, schema = body.truncate is not False, schema_of(body)
     think = think_of(body, model, body.template)
     if body.raw or body.suffix:
-        raw = CompletionRequest(
+        return CompletionRequest(
             prompt=prompt,
             suffix=body.suffix or "",
             sampling=sampling,
             truncate=truncate,
             answer_schema=schema,
-            client=client,
+            client=caller.client,
+            tenant=caller.tenant,
         )
-        return lambda server: server.completion(raw)
     system = model.system if body.system is None else body.system
-    history = () if context else _opening(model)
-    templated = ChatRequest(
+    history = () if context else opening(model)
+    return ChatRequest(
         messages=(
             *((ChatMessage(role="system", content=system),) if system else ()),
             *history,
@@ -128,21 +144,9 @@ def _generation(
         sampling=sampling,
         truncate=truncate,
         return_context=True,
-        client=client,
+        client=caller.client,
+        tenant=caller.tenant,
     )
-    return lambda server: server.chat(templated)
-
-
-def _conversation(model: StoredModel, messages: list[WireMessage]) -> tuple[ChatMessage, ...]:
-    """The model's own opening messages, then the client's; its SYSTEM only where the client brings none."""
-    turns = tuple(map(_turn, messages))
-    system = (ChatMessage(role="system", content=model.system),) if model.system else ()
-    return (*(system if turns[0].role != "system" else ()), *_opening(model), *turns)
-
-
-def _opening(model: StoredModel) -> tuple[ChatMessage, ...]:
-    """The turns that the model's maker put before every conversation."""
-    return tuple(ChatMessage(role=message["role"], content=message["content"]) for message in model.messages)
 
 
 def _turn(message: WireMessage) -> ChatMessage:
@@ -167,53 +171,48 @@ def _answer(job: _Job, began: int) -> Response:
 
 async def _stream(job: _Job, began: int) -> AsyncGenerator[bytes, None]:
     """One line per piece of the answer, then the line that tells how it went."""
-    async with aclosing(_pieces(job, began)) as pieces:
+    async with aclosing(answer(job.borrowing, job.start, began)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Piece):
                 yield _encoder.encode(job.chunk(piece, False)) + b"\n"
             else:
-                yield _with_metrics(job.chunk(Piece(), True), piece) + b"\n"
+                yield _last(job.chunk(Piece(), True), piece) + b"\n"
 
 
 async def _whole(job: _Job, began: int) -> AsyncGenerator[bytes, None]:
     """The same as one object."""
     gathered: list[Piece] = []
-    async with aclosing(_pieces(job, began)) as pieces:
+    async with aclosing(answer(job.borrowing, job.start, began)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Piece):
                 gathered.append(piece)
             else:
-                yield _with_metrics(job.chunk(together(gathered), True), piece)
+                yield _last(job.chunk(together(gathered), True), piece)
 
 
-async def _pieces(job: _Job, began: int) -> AsyncGenerator[Piece | Metrics, None]:
-    """Borrow the model, run the request on it, hand the model back: pieces as they come, metrics once at the end.
-
-    A runner that dies before it said anything is replaced once; a request that sees two die ends.
-    """
-    replaced = Replaced()
-    while True:
-        async with (
-            job.borrowing.lease() as lease,
-            aclosing(job.start(lease.server)) as frames,
-        ):
-            is_silent, calls = True, 0
-            try:
-                async for frame in frames:
-                    if (piece := piece_of(frame, calls)) is not None:
-                        is_silent, calls = False, calls + len(piece.calls)
-                        yield piece
-                    elif isinstance(frame, Done):
-                        yield metrics_of(frame, lease.load_duration_ns, time.monotonic_ns() - began)
-                return
-            except RunnerError:
-                if not is_silent or not replaced.allows_another(lease.server):
-                    raise
-        await replaced.be_noticed()
+def _last(chunk: msgspec.Struct, ending: Ending) -> bytes:
+    return _with_metrics(chunk, metrics_of(ending.done, ending.load_duration_ns, ending.total_duration_ns))
 
 
 def _with_metrics(answer: msgspec.Struct, metrics: Metrics) -> bytes:
-    return _encoder.encode({**msgspec.to_builtins(answer), **msgspec.to_builtins(metrics)})
+    return _encoder.encode(with_metrics(answer, metrics))
+
+
+def _rendered(job: _Job) -> Response:
+    """What the model would read, in place of an answer."""
+    wanted = job.wanted
+
+    async def work() -> AsyncGenerator[bytes, None]:
+        text = wanted.prompt if isinstance(wanted, CompletionRequest) else await _template(job.borrowing, wanted)
+        info = {"_debug_info": DebugInfo(rendered_template=text)}
+        yield _encoder.encode({**msgspec.to_builtins(job.chunk(Piece(), False)), **info})
+
+    return Stream(work(), JSON)
+
+
+async def _template(borrowing: Borrowing, wanted: ChatRequest) -> str:
+    async with borrowing.lease(takes_slot=False) as lease:
+        return await lease.server.apply_chat_template(wanted)
 
 
 def _without_prompt(

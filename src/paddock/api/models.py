@@ -1,10 +1,10 @@
-"""What there is and what runs: tags, ps, show, copy, delete, create, pull, blobs."""
+"""What there is and what runs: tags, ps, show."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,31 +12,29 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paddock import __version__
 from paddock.api.body import read_json
-from paddock.api.refusals import check_create
-from paddock.api.schemas import (
-    CopyBody,
-    CreateBody,
+from paddock.api.model_schemas import (
     Details,
     ListedModel,
-    NamedBody,
-    Progress,
-    PullBody,
+    PsAnswer,
     RunningModel,
     ShowAnswer,
     ShowBody,
+    TagsAnswer,
     Terms,
-    WireMessage,
+    VersionAnswer,
 )
+from paddock.api.pictures.options import picture_options
 from paddock.api.services import Services, services_of
-from paddock.api.stream import JSON, NDJSON, Stream
-from paddock.errors import BadRequest, InvalidName, NotFound
+from paddock.api.stream import JSON
+from paddock.errors import BadRequest, InvalidName, ModelNotFound, NotFound
+from paddock.options import parse_options
 from paddock.scheduler.service import ResidentView
-from paddock.store.create import CreateSpec, create
+from paddock.store.capabilities import own_template
 from paddock.store.library import StoredModel
-from paddock.store.names import ModelName, parse_digest
-from paddock.store.packaged import PACKAGED_NAMES, install_demo
-from paddock.store.show import parameters_text, show_modelfile
+from paddock.store.names import ModelName
+from paddock.store.show import parameters_text, show_modelfile, tokenizer_info
 
 _FOREVER = timedelta(days=292 * 365)
 """How far in the future "forever" is on the wire: the longest that Ollama's nanosecond clock can tell."""
@@ -48,7 +46,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 async def find_model(services: Services, text: str, required: str = "model is required") -> StoredModel:
-    """The stored model of a name as a client wrote it. BadRequest (`required`) if there is no usable name; NotFound."""
+    """The stored model of a name as a client wrote it. BadRequest (`required`) without a usable name; ModelNotFound."""
     if not text:
         raise BadRequest(required)
     try:
@@ -60,25 +58,29 @@ async def find_model(services: Services, text: str, required: str = "model is re
     try:
         return await asyncio.to_thread(services.library.get, name)
     except NotFound:
-        raise NotFound(f"model '{text}' not found") from None
+        raise ModelNotFound(f"model '{text}' not found") from None
 
 
 # ---- listings -------------------------------------------------------------------------------------------------------
 
 
+async def version(_request: Request) -> Response:
+    """GET /api/version: which version the server is."""
+    return json_response(VersionAnswer(version=__version__))
+
+
 async def tags(request: Request) -> Response:
-    """GET /api/tags: newest first."""
+    """GET /api/tags: the models that are stored, newest first."""
     models = await asyncio.to_thread(services_of(request).library.list)
-    return json_response({"models": [_listed(model) for model in models]})
+    return json_response(TagsAnswer(models=tuple(map(_listed, models))))
 
 
 async def ps(request: Request) -> Response:
-    """GET /api/ps: longest remaining first."""
-    scheduler = services_of(request).scheduler
-    await scheduler.look()
-    residents = scheduler.residents()
-    rows = sorted(residents, key=lambda row: -row.expires_at.timestamp() if row.expires_at else -math.inf)
-    return json_response({"models": [_running(row) for row in rows]})
+    """GET /api/ps: the models that are loaded, longest remaining first."""
+    services = services_of(request)
+    await services.scheduler.look()
+    rows = sorted(services.residents(), key=lambda row: -row.expires_at.timestamp() if row.expires_at else -math.inf)
+    return json_response(PsAnswer(models=tuple(map(_running, rows))))
 
 
 def _details(model: StoredModel) -> Details:
@@ -90,7 +92,8 @@ def _details(model: StoredModel) -> Details:
         families=facts.families,
         parameter_size=facts.parameter_size,
         quantization_level=facts.quantization_level,
-        context_length=facts.context_length,
+        # What an image model knows of a context is how long its prompts may be.
+        context_length=0 if facts.image else facts.context_length,
         embedding_length=facts.embedding_length,
     )
 
@@ -131,184 +134,44 @@ def _running(row: ResidentView) -> RunningModel:
 
 
 async def show(request: Request) -> Response:
-    """POST /api/show"""
+    """POST /api/show: what a model is."""
     body = await read_json(request, ShowBody)
     services = services_of(request)
-    model = await find_model(services, body.wanted)
+    model = _as_asked(await find_model(services, body.wanted), body)
     return json_response(await asyncio.to_thread(_shown, services, model, bool(body.verbose)))
+
+
+def _as_asked(model: StoredModel, body: ShowBody) -> StoredModel:
+    """The model with what the request puts in place of its own. BadRequest for an option that no request may have."""
+    options = body.options or {}
+    if model.facts.image:
+        picture_options(model.parameters, options)
+    else:
+        parse_options(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    return replace(
+        model,
+        system=body.system or model.system,
+        template=body.template or model.template,
+        parameters={**model.parameters, **given},
+    )
 
 
 def _shown(services: Services, model: StoredModel, is_verbose: bool) -> ShowAnswer:
     library = services.library
+    files = library.files(model)
+    more = tokenizer_info(files) if is_verbose and not model.facts.image else {}
     return ShowAnswer(
         license="\n".join(model.licenses),
         modelfile=show_modelfile(model),
         parameters=parameters_text(model),
-        template=model.template,
+        template=model.template or own_template(files),
         system=model.system,
         details=_details(model),
         messages=model.messages,
-        model_info=library.model_info(model),
+        model_info={**library.model_info(model), **more},
         tensors=library.tensors(model) if is_verbose else None,
         capabilities=model.facts.capabilities,
         modified_at=model.modified_at.isoformat(),
         draft=model.draft_model,
     )
-
-
-# ---- changes --------------------------------------------------------------------------------------------------------
-
-
-async def copy(request: Request) -> Response:
-    """POST /api/copy"""
-    body = await read_json(request, CopyBody)
-    source = _part_of_copy("source", body.source)
-    destination = _part_of_copy("destination", body.destination)
-    try:
-        await asyncio.to_thread(services_of(request).library.copy, source, destination)
-    except NotFound:
-        raise NotFound(f'model "{body.source}" not found') from None
-    return Response(status_code=200)
-
-
-def _part_of_copy(which: str, text: str) -> ModelName:
-    try:
-        return ModelName.parse(text)
-    except InvalidName:
-        raise InvalidName(f'{which} "{text[:200]}" is invalid') from None
-
-
-async def delete(request: Request) -> Response:
-    """DELETE /api/delete: the model's runner, if it has one, ends when it is idle."""
-    body = await read_json(request, NamedBody)
-    services = services_of(request)
-    try:
-        name = ModelName.parse(body.wanted)
-    except InvalidName:
-        raise InvalidName(f'name "{body.wanted[:200]}" is invalid') from None
-    try:
-        await asyncio.to_thread(services.library.delete, name)
-    except NotFound:
-        raise NotFound(f"model '{body.wanted}' not found") from None
-    return Response(status_code=200)
-
-
-async def create_model(request: Request) -> Response:
-    """POST /api/create: a model from uploaded blobs or from another model."""
-    body = await read_json(request, CreateBody)
-    check_create(body)
-    try:
-        name = ModelName.parse(body.wanted)
-    except InvalidName:
-        raise InvalidName("invalid model name") from None
-    if not body.from_ and not body.files:
-        raise BadRequest("neither 'from' or 'files' was specified")
-    spec = CreateSpec(
-        name=name,
-        from_=body.from_,
-        files=body.files or {},
-        parameters=body.parameters or {},
-        system=body.system,
-        template=body.template,
-        licenses=_licenses(body.license),
-        messages=_opening(body.messages),
-        draft=body.draft,
-    )
-    library = services_of(request).library
-    return _progress(lambda report: create(library, spec, report), is_streamed=body.stream is not False)
-
-
-def _licenses(license: str | list[str] | None) -> tuple[str, ...] | None:  # noqa: A002 - the wire's own word
-    if license is None:
-        return None
-    return (license,) if isinstance(license, str) else tuple(license)
-
-
-def _opening(messages: list[WireMessage] | None) -> tuple[dict[str, str], ...] | None:
-    if messages is None:
-        return None
-    return tuple({"role": message.role.lower(), "content": message.content or ""} for message in messages)
-
-
-async def pull(request: Request) -> Response:
-    """POST /api/pull: brings a demo model out of the package; nothing else can be pulled yet."""
-    body = await read_json(request, PullBody)
-    try:
-        name = ModelName.parse(body.wanted)
-    except InvalidName:
-        raise InvalidName("invalid model name") from None
-    if name not in PACKAGED_NAMES:
-        raise NotFound(
-            f"model '{body.wanted}' cannot be pulled: only 'demo' and 'demo-image' can; "
-            "make others with `paddock create` from a folder."
-        )
-    library = services_of(request).library
-    return _progress(lambda report: install_demo(library, report, name), is_streamed=body.stream is not False)
-
-
-def _progress(work: Callable[[Callable[[str], None]], object], is_streamed: bool) -> Response:
-    """Run blocking work in a thread, its statuses a line each; unstreamed, only the last of them."""
-
-    async def lines() -> AsyncGenerator[bytes, None]:
-        last = b""
-        statuses: asyncio.Queue[str | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def report(status: str | None) -> None:
-            loop.call_soon_threadsafe(statuses.put_nowait, status)
-
-        def run() -> None:
-            try:
-                work(report)
-            finally:
-                report(None)
-
-        working = asyncio.create_task(asyncio.to_thread(run))
-        try:
-            while (status := await statuses.get()) is not None:
-                last = msgspec.json.encode(Progress(status=status)) + b"\n"
-                if is_streamed:
-                    yield last
-        finally:
-            # A client that leaves does not undo what it asked for, and a thread cannot be interrupted.
-            await asyncio.wait({working})
-        working.result()
-        if not is_streamed:
-            yield last
-
-    return Stream(lines(), NDJSON if is_streamed else JSON)
-
-
-# ---- blobs ----------------------------------------------------------------------------------------------------------
-
-_UPLOAD_CHUNK_BYTES = 1024 * 1024
-
-
-async def has_blob(request: Request) -> Response:
-    """HEAD /api/blobs/:digest"""
-    digest = _digest_of(request)
-    if not await asyncio.to_thread(services_of(request).library.blobs.has, digest):
-        raise NotFound(f'blob "{digest}" not found')
-    return Response(status_code=200)
-
-
-async def upload_blob(request: Request) -> Response:
-    """POST /api/blobs/:digest: the body is written as it comes and has its name only when its digest is right."""
-    digest = _digest_of(request)
-    blobs = services_of(request).library.blobs
-    if await asyncio.to_thread(blobs.has, digest):
-        return Response(status_code=200)
-    with blobs.writer(digest) as writer:
-        waiting = bytearray()
-        async for chunk in request.stream():
-            waiting += chunk
-            if len(waiting) >= _UPLOAD_CHUNK_BYTES:
-                await asyncio.to_thread(writer.write, bytes(waiting))
-                waiting.clear()
-        await asyncio.to_thread(writer.write, bytes(waiting))
-        await asyncio.to_thread(writer.commit)
-    return Response(status_code=201)
-
-
-def _digest_of(request: Request) -> str:
-    return parse_digest(request.path_params["digest"])

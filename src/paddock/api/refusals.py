@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from paddock.api.schemas import ChatBody, CreateBody, GenerateBody, InferenceBody
+from paddock.api.model_schemas import CreateBody
+from paddock.api.schemas import ChatBody, GenerateBody, InferenceBody
 from paddock.errors import BadRequest, Unsupported
 from paddock.store.capabilities import with_template
 from paddock.store.library import StoredModel
@@ -20,14 +21,14 @@ _THINK_LEVELS: Mapping[str, Literal["low", "medium", "high"]] = {
     "high": "high",
     "max": "high",
 }
-_ANY_OBJECT = '{"type":"object"}'
+ANY_OBJECT = '{"type":"object"}'
 
 
 def check_generate(body: GenerateBody, model: StoredModel) -> None:
     """BadRequest where /api/generate asks for what this model cannot do."""
     if body.raw and (body.template or body.system or body.context):
         raise BadRequest("raw mode does not support template, system, or context")
-    _check_inference(body, model, "generate")
+    _check_inference(body, model, body.template)
     if body.suffix:
         _check_suffix(body, model)
     if body.images:
@@ -40,13 +41,19 @@ def check_chat(body: ChatBody, model: StoredModel) -> None:
     """BadRequest where /api/chat asks for what this model cannot do."""
     if model.facts.engine == "image":
         raise Unsupported(f'"{model.name.display}" does not support chat: it makes pictures, so ask /api/generate.')
-    _check_inference(body, model, "chat")
+    _check_inference(body, model)
     messages = body.messages or ()
     uses_tools = body.tools or any(message.tool_calls for message in messages)
     if uses_tools and "tools" not in model.facts.capabilities:
         raise Unsupported(f'"{model.name.display}" does not support tools')
     if any(message.images for message in messages):
         raise Unsupported(f'"{model.name.display}" does not support image input')
+
+
+def check_completes(model: StoredModel, verb: str) -> None:
+    """Unsupported for a model that makes no texts. It may be loaded and unloaded all the same."""
+    if "completion" not in model.facts.capabilities:
+        raise Unsupported(f'"{model.name.display}" does not support {verb}')
 
 
 def check_create(body: CreateBody) -> None:
@@ -64,6 +71,8 @@ def check_create(body: CreateBody) -> None:
     for field, value in asked.items():
         if value:
             raise Unsupported(f'"{field}" is not supported: remove it to create the model without.')
+    if any(message.images or message.tool_calls for message in body.messages or ()):
+        raise Unsupported("The messages of a model are words alone: remove pictures and calls from them.")
 
 
 def think_of(body: InferenceBody, model: StoredModel, template: str | None = None) -> Think:
@@ -88,7 +97,7 @@ def schema_of(body: InferenceBody) -> str:
     if body.format in (None, ""):
         return ""
     if body.format == "json":
-        return _ANY_OBJECT
+        return ANY_OBJECT
     if not isinstance(body.format, dict):
         written = msgspec.json.encode(body.format).decode()[:80]
         raise BadRequest(f'invalid format: {written}; expected "json" or a valid JSON Schema object')
@@ -98,17 +107,20 @@ def schema_of(body: InferenceBody) -> str:
 def _check_suffix(body: GenerateBody, model: StoredModel) -> None:
     if "insert" not in model.facts.capabilities:
         raise Unsupported(f'"{model.name.display}" does not support insert')
-    if body.raw or body.template or body.system or body.context or body.think:
-        raise BadRequest('"suffix" cannot be combined with raw, template, system, context or think: leave them out.')
+    if body.raw or body.template or body.system or body.context or body.think or body.debug_render_only:
+        raise BadRequest(
+            '"suffix" cannot be combined with raw, template, system, context, think or _debug_render_only: '
+            "leave them out."
+        )
 
 
-def _check_inference(body: InferenceBody, model: StoredModel, verb: str) -> None:
+def _check_inference(body: InferenceBody, model: StoredModel, template: str | None = None) -> None:
+    think_of(body, model, template)
+    schema_of(body)
     if body.top_logprobs is not None and not 0 <= body.top_logprobs <= 20:
         raise BadRequest("top_logprobs must be between 0 and 20")
     if body.top_logprobs and not body.logprobs:
         raise BadRequest('"top_logprobs" needs "logprobs" to be true.')
-    if "completion" not in model.facts.capabilities:
-        raise Unsupported(f'"{model.name.display}" does not support {verb}')
     if body.shift:
         raise Unsupported(
             '"shift" is not supported: an answer ends with done_reason "length" when the context is full.'

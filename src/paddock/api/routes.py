@@ -8,46 +8,74 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from paddock import __version__
-from paddock.api import embeddings, fit, inference, models, status
+from paddock.api import blobs, elsewhere, embeddings, fit, inference, management, models, status
+from paddock.api.access_log import AccessLog
+from paddock.api.anthropic import count_tokens as anthropic_tokens
+from paddock.api.anthropic import messages as anthropic_messages
+from paddock.api.door.gate import Gate, is_key_required
+from paddock.api.door.ring import KeyRing
+from paddock.api.door.rules import Rulebook
 from paddock.api.errors import on_not_found, on_paddock_error, on_wrong_method
 from paddock.api.guard import Guard
+from paddock.api.metrics import route as metrics
+from paddock.api.openai import chat as openai_chat
+from paddock.api.openai import completions as openai_completions
+from paddock.api.openai import models as openai_models
+from paddock.api.openai.responses import route as responses
+from paddock.api.openai.responses.memory import ResponseMemory
+from paddock.api.openapi import routes as openapi
 from paddock.api.pictures import openai as openai_pictures
 from paddock.api.pictures.files import PictureFiles
 from paddock.api.services import Services
 from paddock.errors import PaddockError
+from paddock.keys import KeyFile
 
 
 async def root(_request: Request) -> Response:
-    """GET /: clients test with it whether a server is there, and some compare the very words."""
+    """GET /: whether a server is there. Clients test with it, and some compare the very words."""
     return PlainTextResponse("Ollama is running")
-
-
-async def version(_request: Request) -> Response:
-    """GET /api/version"""
-    return models.json_response({"version": __version__})
 
 
 ROUTES = [
     Route("/", root),
-    Route("/api/version", version),
+    Route("/api/version", models.version),
     Route("/api/tags", models.tags),
     Route("/api/ps", models.ps),
     Route("/api/status", status.status),
+    Route("/metrics", metrics.metrics),
     Route("/api/fit", fit.fit, methods=["POST"]),
     Route("/api/show", models.show, methods=["POST"]),
-    Route("/api/copy", models.copy, methods=["POST"]),
-    Route("/api/delete", models.delete, methods=["DELETE"]),
-    Route("/api/create", models.create_model, methods=["POST"]),
-    Route("/api/pull", models.pull, methods=["POST"]),
-    Route("/api/blobs/{digest}", models.has_blob, methods=["HEAD"]),
-    Route("/api/blobs/{digest}", models.upload_blob, methods=["POST"]),
+    Route("/api/copy", management.copy, methods=["POST"]),
+    Route("/api/delete", management.delete, methods=["DELETE"]),
+    Route("/api/create", management.create_model, methods=["POST"]),
+    Route("/api/pull", management.pull, methods=["POST"]),
+    Route("/api/push", management.push, methods=["POST"]),
+    Route("/api/blobs/{digest}", blobs.has_blob, methods=["HEAD"]),
+    Route("/api/blobs/{digest}", blobs.upload_blob, methods=["POST"]),
     Route("/api/generate", inference.generate, methods=["POST"]),
     Route("/api/chat", inference.chat, methods=["POST"]),
     Route("/api/embed", embeddings.embed, methods=["POST"]),
     Route("/api/embeddings", embeddings.legacy, methods=["POST"]),
+    Route("/api/me", elsewhere.account, methods=["POST"]),
+    Route("/api/signout", elsewhere.account, methods=["POST"]),
+    Route("/api/experimental/web_search", elsewhere.web, methods=["POST"]),
+    Route("/api/experimental/web_fetch", elsewhere.web, methods=["POST"]),
+    Route("/openapi.json", openapi.openapi),
+    Route("/docs", openapi.docs),
+    Route("/v1/chat/completions", openai_chat.chat_completions, methods=["POST"]),
+    Route("/v1/completions", openai_completions.completions, methods=["POST"]),
+    Route("/v1/models", openai_models.models),
+    Route("/v1/models/{model:path}", openai_models.model),
     Route("/v1/embeddings", embeddings.openai, methods=["POST"]),
     Route("/v1/rerank", embeddings.rerank, methods=["POST"]),
+    Route("/v1/responses", responses.create, methods=["POST"]),
+    Route("/v1/responses/input_tokens", responses.input_tokens, methods=["POST"]),
+    Route("/v1/responses/{id}", responses.retrieve),
+    Route("/v1/responses/{id}", responses.delete, methods=["DELETE"]),
+    Route("/v1/responses/{id}/cancel", responses.cancel, methods=["POST"]),
+    Route("/v1/responses/{id}/input_items", responses.input_items),
+    Route("/v1/messages", anthropic_messages.messages, methods=["POST"]),
+    Route("/v1/messages/count_tokens", anthropic_tokens.count_tokens, methods=["POST"]),
     Route("/v1/images/generations", openai_pictures.generations, methods=["POST"]),
     Route("/v1/images/edits", openai_pictures.edits, methods=["POST"]),
     Route(openai_pictures.FILES_PATH + "{name}", openai_pictures.picture_file),
@@ -56,11 +84,22 @@ ROUTES = [
 
 def build_api(services: Services) -> Starlette:
     """The ASGI application over these services."""
+    config = services.config
     api = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(Guard, origins=services.config.origins)],
+        middleware=[
+            Middleware(AccessLog, tell=services.counted.request_ended),
+            Middleware(Guard, origins=config.origins, hosts=(*config.hosts, config.address.host)),
+            Middleware(
+                Gate,
+                ring=KeyRing(KeyFile(config.home)),
+                rulebook=Rulebook(ROUTES),
+                is_required=is_key_required(config),
+            ),
+        ],
         exception_handlers={PaddockError: on_paddock_error, 404: on_not_found, 405: on_wrong_method},
     )
     api.state.services = services
     api.state.picture_files = PictureFiles()
+    api.state.response_memory = ResponseMemory()
     return api

@@ -1,4 +1,4 @@
-"""The wire types of Ollama's API: bodies as clients send them, answers as clients expect them.
+"""The wire types of /api/generate and /api/chat as clients send them, and what all wire types have in common.
 
 Bodies ignore fields that Ollama does not document, and take null for "not given", as its own decoder does. Answers
 leave out what has no value. Durations are nanoseconds.
@@ -6,22 +6,20 @@ leave out what has no value. Durations are nanoseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from paddock.memory.estimate import Need
+from paddock.api.described import Format, KeepAlive, Options, Think, TopLogprobs
 
 
 class Body(msgspec.Struct, kw_only=True, frozen=True):
-    """Base of all request bodies."""
+    """Base of all request bodies. Beside them stands `FIELDS`: what becomes of each field, for the documents."""
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Base of all answers: fields that hold their default are left out."""
-
-
-# ---- inference ------------------------------------------------------------------------------------------------------
 
 
 class InferenceBody(Body, frozen=True):
@@ -29,14 +27,15 @@ class InferenceBody(Body, frozen=True):
 
     model: str | None = None
     stream: bool | None = None
-    format: Any = None
-    keep_alive: Any = None
-    options: dict[str, Any] | None = None
-    think: Any = None
+    format: Format = None
+    keep_alive: KeepAlive = None
+    options: Options | None = None
+    think: Think = None
     truncate: bool | None = None
     shift: bool | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: TopLogprobs | None = None
+    debug_render_only: bool | None = msgspec.field(name="_debug_render_only", default=None)
 
 
 class GenerateBody(InferenceBody, frozen=True):
@@ -53,7 +52,6 @@ class GenerateBody(InferenceBody, frozen=True):
     height: int | None = None
     steps: int | None = None
     negative_prompt: str | None = None
-    """Not Ollama's: what a picture should not show."""
 
 
 class WireFunction(Body, frozen=True):
@@ -61,6 +59,7 @@ class WireFunction(Body, frozen=True):
 
     name: str = ""
     arguments: dict[str, Any] | None = None
+    index: int | None = None
 
 
 class WireCall(Body, frozen=True):
@@ -89,240 +88,48 @@ class ChatBody(InferenceBody, frozen=True):
     tools: list[Any] | None = None
 
 
-# ---- models ---------------------------------------------------------------------------------------------------------
-
-
-class NamedBody(Body, frozen=True):
-    """A model under Ollama's present name for the field, or its former one."""
-
-    model: str | None = None
-    name: str | None = None
-
-    @property
-    def wanted(self) -> str:
-        """The name as the client wrote it, or the empty string."""
-        return self.model or self.name or ""
-
-
-class ShowBody(NamedBody, frozen=True):
-    """POST /api/show"""
-
-    system: str | None = None
-    template: str | None = None
-    verbose: bool | None = None
-    options: dict[str, Any] | None = None
-
-
-class CopyBody(Body, frozen=True):
-    """POST /api/copy"""
-
-    source: str = ""
-    destination: str = ""
-
-
-class PullBody(NamedBody, frozen=True):
-    """POST /api/pull"""
-
-    insecure: bool | None = None
-    stream: bool | None = None
-
-
-class CreateBody(NamedBody, frozen=True):
-    """POST /api/create"""
-
-    from_: str | None = msgspec.field(name="from", default=None)
-    files: dict[str, str] | None = None
-    adapters: dict[str, str] | None = None
-    template: str | None = None
-    license: str | list[str] | None = None
-    system: str | None = None
-    parameters: dict[str, Any] | None = None
-    messages: list[WireMessage] | None = None
-    quantize: str | None = None
-    quantization: str | None = None
-    renderer: str | None = None
-    parser: str | None = None
-    requires: str | None = None
-    info: dict[str, Any] | None = None
-    remote_host: str | None = None
-    draft: str | None = None
-    """Not Ollama's: the name of a model that is here, to foresee this one's tokens with."""
-    draft_quantize: str | None = None
-    draft_files: dict[str, str] | None = None
-    stream: bool | None = None
-
-
-class Details(msgspec.Struct, kw_only=True, frozen=True):
-    """The short facts of a model that every listing shows."""
-
-    parent_model: str
-    format: str
-    family: str
-    families: tuple[str, ...]
-    parameter_size: str
-    quantization_level: str
-    context_length: int
-    embedding_length: int
-
-
-class ListedModel(msgspec.Struct, kw_only=True, frozen=True):
-    """A row of /api/tags."""
-
-    name: str
-    model: str
-    modified_at: str
-    size: int
-    digest: str
-    details: Details
-    capabilities: tuple[str, ...]
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a runner needs, in bytes. Loading and working are not at the same time: the total has the larger of them."""
-
-    weights: int
-    context: int
-    workspace: int
-    runtime: int
-    prefix_cache: int
-    loading: int
-    total: int
-    draft: int = 0
-    """All of the draft model."""
-
-    @classmethod
-    def of(cls, need: Need) -> Terms:
-        """A need as it goes over the wire."""
-        return cls(
-            weights=need.weights_bytes,
-            context=need.kv_bytes,
-            workspace=need.workspace_bytes,
-            runtime=need.runtime_bytes,
-            prefix_cache=need.prefix_cache_bytes,
-            loading=need.load_bytes,
-            total=need.total_bytes,
-            draft=need.draft_bytes,
-        )
-
-
-class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
-    """A row of /api/ps. `size` is what the model holds or was promised, `size_vram` its part on accelerators.
-
-    What follows `context_length` is not Ollama's. `context_length` and `parallel` are those in force, which may be less
-    than the default where nobody fixed them.
-    """
-
-    name: str
-    model: str
-    size: int
-    digest: str
-    details: Details
-    expires_at: str
-    size_vram: int
-    context_length: int
-    state: str
-    active_requests: int
-    waiting_requests: int
-    parallel: int
-    promised: int
-    """Bytes set aside for it, whatever it holds now."""
-    terms: Terms
-    """What `promised` is made of."""
-    memory: str
-    """Which of the memories in /api/status it lives in."""
-    peak: int
-    """Most bytes that it ever held."""
-    peak_foreseen: int
-    """What was foreseen for as far as its contexts have been filled; 0 while they have not."""
-
-
-class StatusAnswer(msgspec.Struct, kw_only=True, frozen=True):
-    """GET /api/status: what an operator wants to know. Nothing in it is taken from a plan: all of it was seen."""
-
-    status: str
-    """ok | degraded"""
-    version: str
-    uptime_seconds: float
-    problems: tuple[str, ...]
-    """Why it is degraded, a sentence each."""
-    queue: QueueStatus
-    runners: tuple[RunnerStatus, ...]
-    memory: tuple[PoolStatus, ...]
-    store: StoreStatus
-
-
-class QueueStatus(msgspec.Struct, kw_only=True, frozen=True):
-    """Requests that wait for a model."""
-
-    waiting: int
-    limit: int
-    oldest_seconds: float
-    reasons: dict[str, str]
-    """By model: why it is not loaded yet."""
-
-
-class RunnerStatus(msgspec.Struct, kw_only=True, frozen=True):
-    """One runner process."""
-
-    model: str
-    digest: str
-    state: str
-    """loading | ready | stopping"""
-    progress: float
-    """Share of its load that is done."""
-    last_moved_seconds: float | None
-    """Since its work last moved; null while it has not answered yet."""
-    tokens: int
-    """Generated since its start."""
-    active_requests: int
-    waiting_requests: int
-    context_length: int
-    parallel: int
-    size: int
-    promised: int
-
-
-class PoolStatus(msgspec.Struct, kw_only=True, frozen=True):
-    """One memory: main memory, or an accelerator's."""
-
-    id: str
-    total: int
-    free: int
-    """As far as models may have it."""
-    reserve: int
-
-
-class StoreStatus(msgspec.Struct, kw_only=True, frozen=True):
-    """The store of models."""
-
-    is_readable: bool
-    is_writable: bool
-    free: int
-    """Bytes on its disk."""
-
-
-class ShowAnswer(Answer, kw_only=True, frozen=True):
-    """POST /api/show"""
-
-    license: str = ""
-    modelfile: str = ""
-    parameters: str = ""
-    template: str = ""
-    system: str = ""
-    details: Details
-    messages: tuple[dict[str, str], ...] = ()
-    model_info: dict[str, Any]
-    tensors: list[dict[str, Any]] | None = None
-    capabilities: tuple[str, ...]
-    modified_at: str
-    draft: str = ""
-    """Not Ollama's: the name that its draft model had."""
-
-
-class Progress(Answer, frozen=True):
-    """A line of what takes long: create, pull."""
-
-    status: str
-    digest: str = ""
-    total: int = 0
-    completed: int = 0
+FIELDS: Mapping[str, str] = {
+    "model": "honoured, required: name of a stored model",
+    "stream": "honoured: a line for each piece, which is the default, or with false one object",
+    "format": 'honoured: "json" for any object, or a JSON schema that the answer obeys; 400 where a model makes '
+    "pictures",
+    "keep_alive": "honoured: how long the model stays afterwards, in seconds or as a duration; negative is forever, "
+    "0 unloads it",
+    "options": "honoured: over the model's own parameters; 400 for an option that is unknown, out of its range, or "
+    "another engine's and not at its default",
+    "think": "honoured: whether, or how much, the model thinks first; models that can do unless told not to; max is "
+    "high; 400 where the model cannot",
+    "truncate": "honoured: false answers 400 where the prompt is longer than the context, true drops the oldest of it",
+    "shift": '400 unless false: a full context ends the answer with done_reason "length"',
+    "logprobs": "honoured: how likely each token of the answer was",
+    "top_logprobs": "honoured: 0 to 20 alternatives for each token; needs logprobs",
+    "_debug_render_only": "honoured: the prompt as the model would read it, in place of an answer; 400 where a model "
+    "makes pictures",
+    "prompt": "honoured: what to answer, or to paint; none only loads the model, or with a keep_alive of 0 unloads it",
+    "suffix": "honoured: the text after the gap that the answer fills; 400 where the model cannot insert",
+    "system": "honoured: in place of the model's own system message; 400 beside raw and where a model makes pictures",
+    "template": "honoured: a Jinja template in place of the model's own; 400 for a Go template, beside raw, and where "
+    "a model makes pictures",
+    "context": "honoured: the tokens of an earlier answer, to go on from; 400 beside raw and where a model makes "
+    "pictures",
+    "raw": "honoured: the prompt is read as it stands; 400 where a model makes pictures",
+    "GenerateBody.images": "honoured: pictures to work from, in base64, where a model makes pictures; 400 for others",
+    "width": "honoured: of the picture, in pixels; 400 where a model makes texts",
+    "height": "honoured: of the picture, in pixels; 400 where a model makes texts",
+    "steps": "honoured: of denoising; 400 where a model makes texts",
+    "negative_prompt": "honoured: what a picture should not show (not Ollama's); 400 where a model makes texts",
+    "messages": "honoured: the conversation; none only loads the model, or with a keep_alive of 0 unloads it",
+    "tools": "honoured: functions that the model may call; 400 where it cannot call any",
+    "role": "honoured: system, user, assistant, tool, or another that the model's template knows",
+    "content": "honoured: what was said",
+    "thinking": "honoured: what the model thought in an earlier turn, as far as its template shows it again",
+    "WireMessage.images": "400 unless empty: no model here looks at pictures in a conversation",
+    "tool_calls": "honoured: calls that the model made in an earlier turn",
+    "tool_name": "honoured: which tool a message of the role tool answers for",
+    "tool_call_id": "honoured: which call a message of the role tool answers",
+    "id": "honoured: of the call, for templates that show it",
+    "function": "honoured, required: what was called",
+    "name": "honoured, required: of the function",
+    "arguments": "honoured: what it was called with",
+    "index": "no effect: calls stay in their order",
+}

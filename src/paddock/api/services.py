@@ -1,14 +1,21 @@
-"""What the routes stand on, handed to them by the composition root."""
+"""What the routes stand on, handed to them by the composition root, as far as each caller may see it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import Request
 
+from paddock.api.caller import Caller, caller_of
+from paddock.api.metrics.counted import Counted
 from paddock.config import Config
-from paddock.scheduler.service import Scheduler
+from paddock.scheduler.service import ResidentView, Scheduler
+from paddock.store.hub.pulls import Pulls
 from paddock.store.library import Library
+from paddock.store.names import ModelName
+from paddock.supervisor.views import StableView
 
 
 @dataclass(frozen=True)
@@ -18,10 +25,27 @@ class Services:
     config: Config
     library: Library
     scheduler: Scheduler
+    caller: Caller = field(default_factory=Caller)
+    """For whom they are."""
+    stable: Callable[[], StableView] = StableView
+    """How it is with those who look after the runners, at this moment."""
+    counted: Counted = field(default_factory=Counted)
+    began: float = field(default_factory=time.monotonic)
+    """The server's start, on the monotonic clock."""
+    pulls: Pulls = field(default_factory=Pulls)
+
+    def residents(self) -> list[ResidentView]:
+        """The runners of those models that are there for the caller."""
+        found = self.scheduler.residents()
+        return [row for row in found if self.library.shows(row.model.name)] if self.caller.models else found
 
 
 def services_of(request: Request) -> Services:
-    """The services of the server that this request reached."""
+    """The services of the server that this request reached; models that are not for the caller are not there."""
     services = request.app.state.services
     assert isinstance(services, Services)
-    return services
+    caller = caller_of(request)
+    library = services.library
+    if caller.models:
+        library = library.showing_only(ModelName.parse(name) for name in caller.models)
+    return replace(services, caller=caller, library=library)

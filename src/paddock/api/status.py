@@ -6,34 +6,47 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import psutil
 from starlette.requests import Request
 from starlette.responses import Response
 
 from paddock import __version__
+from paddock.api.metrics.seen import pool_bytes
 from paddock.api.models import json_response
-from paddock.api.schemas import PoolStatus, QueueStatus, RunnerStatus, StatusAnswer, StoreStatus
 from paddock.api.services import services_of
+from paddock.api.status_schemas import (
+    BreakerStatus,
+    DecisionStatus,
+    PoolStatus,
+    QueueStatus,
+    RunnerStatus,
+    SpareStatus,
+    StatusAnswer,
+    StoreStatus,
+)
 from paddock.memory.fit import Supply
+from paddock.scheduler.history import HistoryView
 from paddock.scheduler.service import QueueView, ResidentView
+from paddock.supervisor.views import BreakerView, StableView
 
 _LEAST_DISK_BYTES = 1024**3
 _LONGEST_WAIT_SECONDS = 600.0
 
 
 async def status(request: Request) -> Response:
-    """GET /api/status"""
+    """GET /api/status: how the server is."""
     services = services_of(request)
     await services.scheduler.look()
     store = await asyncio.to_thread(_store, services.config.models)
-    queue, supply = services.scheduler.queue(), services.scheduler.supply()
-    problems = _problems(store, queue)
+    scheduler, stable = services.scheduler, services.stable()
+    queue, residents = scheduler.queue(), scheduler.residents()
+    problems = (*_problems(store, queue), *map(_breaker_problem, _refusing(stable)))
     answer = StatusAnswer(
         status="degraded" if problems else "ok",
         version=__version__,
-        uptime_seconds=round(time.time() - psutil.Process().create_time(), 1),
+        uptime_seconds=round(time.monotonic() - services.began, 1),
         problems=problems,
         queue=QueueStatus(
             waiting=queue.waiting,
@@ -41,9 +54,12 @@ async def status(request: Request) -> Response:
             oldest_seconds=round(queue.oldest_seconds, 3),
             reasons=queue.reasons,
         ),
-        runners=tuple(map(_runner, services.scheduler.residents())),
-        memory=_pools(supply),
+        runners=tuple(map(_runner, services.residents())),
+        memory=_pools(scheduler.supply(), residents),
         store=store,
+        spare=SpareStatus(state=stable.spare.state, size=stable.spare.held_bytes),
+        breakers=tuple(map(_breaker, stable.breakers)),
+        decisions=_decisions(scheduler.history()),
     )
     return json_response(answer)
 
@@ -62,14 +78,50 @@ def _runner(row: ResidentView) -> RunnerStatus:
         context_length=row.context_length,
         parallel=row.options.parallel,
         size=row.size_bytes,
+        held=row.held_bytes,
         promised=row.need.total_bytes,
     )
 
 
-def _pools(supply: Supply) -> tuple[PoolStatus, ...]:
+def _pools(supply: Supply, residents: Sequence[ResidentView]) -> tuple[PoolStatus, ...]:
+    found = []
+    for pool in supply.pools:
+        promised, held = pool_bytes(pool.id, residents)
+        found.append(
+            PoolStatus(
+                id=pool.id,
+                total=pool.total_bytes,
+                free=max(0, pool.free_bytes),
+                reserve=supply.reserve_bytes,
+                promised=promised,
+                held=held,
+            )
+        )
+    return tuple(found)
+
+
+def _breaker(row: BreakerView) -> BreakerStatus:
+    return BreakerStatus(
+        model=row.model,
+        state=row.state,
+        crashes=row.crashes,
+        retry_seconds=round(row.retry_seconds, 3),
+        cause=row.cause,
+    )
+
+
+def _refusing(stable: StableView) -> Iterator[BreakerView]:
+    return (row for row in stable.breakers if row.retry_seconds)
+
+
+def _breaker_problem(row: BreakerView) -> str:
+    return f"The model '{row.model}' keeps crashing and is not started again for {row.retry_seconds:.0f} seconds."
+
+
+def _decisions(history: HistoryView) -> tuple[DecisionStatus, ...]:
     return tuple(
-        PoolStatus(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=supply.reserve_bytes)
-        for pool in supply.pools
+        DecisionStatus(what=row.what, model=row.model, why=row.why, seconds_ago=round(history.now - row.at, 3))
+        for row in reversed(history.decisions)
     )
 
 

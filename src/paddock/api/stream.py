@@ -13,13 +13,17 @@ from contextlib import aclosing
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from paddock.api.account import current_account
 from paddock.api.errors import body_of, error_response
-from paddock.errors import PaddockError
+from paddock.errors import BadRequest, PaddockError
 
 log = logging.getLogger(__name__)
 
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
+
+_FURTHER_LINE_ENDS = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
+"""What ends no line of HTTP, but does for Python's `splitlines`, with which httpx and so Ollama's client read lines."""
 
 
 class Stream(Response):
@@ -61,14 +65,29 @@ class Stream(Response):
                     if not has_started:
                         has_started = True
                         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await send({"type": "http.response.body", "body": _on_one_line(chunk), "more_body": True})
             except PaddockError as error:
-                log.warning("%s %s: %s", scope["method"], scope["path"], error.message)
+                _note(error)
                 if not has_started:
                     await error_response(error, scope["path"])(scope, receive, send)
                     return
-                await send({"type": "http.response.body", "body": self._error_line(error), "more_body": True})
+                line = _on_one_line(self._error_line(error))
+                await send({"type": "http.response.body", "body": line, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _on_one_line(chunk: bytes) -> bytes:
+    """The same JSON with these characters escaped. They can only stand within its strings."""
+    for character, escaped in _FURTHER_LINE_ENDS:
+        chunk = chunk.replace(character, escaped)
+    return chunk
+
+
+def _note(error: PaddockError) -> None:
+    """What a client did wrong may quote what it said, which has no place in a log that is not for debugging."""
+    current_account().failed(error)
+    level = logging.DEBUG if isinstance(error, BadRequest) else logging.WARNING
+    log.log(level, "event=answer_failed code=%s why=%r", error.code, error.message)
 
 
 async def _client_gone(receive: Receive) -> None:

@@ -18,7 +18,7 @@ MAX_CALLS = 128
 MAX_DEPTH = 32
 """Levels of a definition's schema, or of the arguments of a call."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -57,7 +57,7 @@ def _tool(tool: object) -> dict[str, Any]:
     known = {key: value for key, value in function.items() if value is not None}
     name, description = known.get("name"), known.get("description", "")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadRequest("The name of a tool must have 1 to 64 letters, digits, underscores, dots or hyphens.")
+        raise BadRequest("The name of a tool must have 1 to 128 letters, digits, underscores, dots or hyphens.")
     if not isinstance(description, str):
         raise BadRequest(f'The description of the tool "{name}" must be a text.')
     parameters = known.get("parameters", _NO_PARAMETERS)

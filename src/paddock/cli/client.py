@@ -30,14 +30,16 @@ class NoServer(PaddockError):
 
 def connect() -> Client:
     """A client of the server that the environment names."""
-    return Client(read_config(os.environ).address)
+    config = read_config(os.environ)
+    return Client(config.address, config.api_key)
 
 
 class Client:
     """The calls that the command line makes. All raise NoServer, NotFound (404) or PaddockError (any other error)."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, api_key: str = "") -> None:
         self._address = address
+        self._key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     @property
     def url(self) -> str:
@@ -104,7 +106,7 @@ class Client:
         """One request on a connection of its own; leaving closes it, which cancels what the server still does."""
         connection = self._connect()
         try:
-            response = _ask(connection, method, self._address.path + path, body, headers)
+            response = _ask(connection, method, self._address.path + path, body, {**headers, **self._key})
             if response.status >= 400:
                 raise self._error(response)
             yield response

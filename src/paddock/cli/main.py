@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from paddock.cli import keys
 from paddock.config import settings_help
 from paddock.errors import PaddockError
 
@@ -55,6 +56,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(keys.app, name="key")
 
 Model = Annotated[str, typer.Argument(show_default=False)]
 Prefix = Annotated[str, typer.Argument(help="Only names that begin with this.", show_default=False)]

@@ -38,6 +38,7 @@ class StatusDisplay:
     def __init__(self) -> None:
         self._progress: Progress | None = _bars() if sys.stderr.isatty() else None
         self._tasks: dict[str, TaskID] = {}
+        self._files: dict[str, tuple[int, int]] = {}
         self._last_status = ""
 
     def __enter__(self) -> Self:
@@ -55,7 +56,11 @@ class StatusDisplay:
         """One update: a bar where it has a total, a line where its status is new."""
         status, total = str(update.get("status", "")), int(update.get("total", 0))
         if total and self._progress:
-            self._advance(str(update.get("digest") or status), status, int(update.get("completed", 0)), total)
+            key, label, completed = str(update.get("digest") or status), status, int(update.get("completed", 0))
+            if update.get("file"):
+                label = printable(str(update["file"]))
+                self._add_up(key, completed, total)
+            self._advance(key, label, completed, total)
         elif status != self._last_status:
             self._last_status = status
             self._write(status)
@@ -74,6 +79,11 @@ class StatusDisplay:
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(label, total=total)
         self._progress.update(self._tasks[key], description=label, completed=completed, total=total)
+
+    def _add_up(self, key: str, completed: int, total: int) -> None:
+        """Files that come one beside the other have a bar for all of them, above their own."""
+        self._files[key] = (completed, total)
+        self._advance("", "total", *(sum(sizes) for sizes in zip(*self._files.values(), strict=True)))
 
     def _write(self, status: str) -> None:
         if self._progress:

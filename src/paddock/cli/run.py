@@ -50,7 +50,7 @@ class RunOptions:
 def run(model: str, words: list[str], options: RunOptions) -> None:
     """Answer the prompt made of stdin, where it is piped, and `words`; talk where there is neither."""
     config = read_config(os.environ)
-    client = Client(config.address)
+    client = Client(config.address, config.api_key)
     is_interactive = not (words or options.pictures.source) and sys.stdin.isatty() and sys.stdout.isatty()
     prompt = "" if is_interactive else read_prompt(words)
     ensure_server(client, config)

@@ -9,6 +9,7 @@ Unix socket:
     POST /chat          ChatRequest       -> NDJSON of Frame
     POST /image         ImageRequest      -> NDJSON of Frame
     POST /template      ChatRequest       -> TemplateReply
+    POST /count         ChatRequest       -> CountReply
     POST /tokenize      TokenizeRequest   -> TokenizeReply
     POST /detokenize    DetokenizeRequest -> DetokenizeReply
     POST /embedding     EmbeddingRequest  -> EmbeddingReply
@@ -39,6 +40,7 @@ from paddock.protocol.frames import (
 from paddock.protocol.health import Activity, Health, MemoryTerms, RunnerState
 from paddock.protocol.message import AnyMessage, Message, decode, encode
 from paddock.protocol.replies import (
+    CountReply,
     DetokenizeReply,
     EmbeddingReply,
     RerankReply,
@@ -68,6 +70,7 @@ __all__ = [
     "ChatMessage",
     "ChatRequest",
     "CompletionRequest",
+    "CountReply",
     "DetokenizeReply",
     "DetokenizeRequest",
     "Done",

@@ -49,7 +49,8 @@ class ToolCall(Message, frozen=True, tag="tool_call"):
 
 
 class PromptProgress(Message, frozen=True, tag="prompt_progress"):
-    """A long prompt is being read: tokens done of tokens in all."""
+    """A prompt is being read: tokens done of tokens in all. Long prompts tell; others, and what was read before, only
+    if the request wants to know."""
 
     done: int
     total: int
@@ -101,6 +102,10 @@ class Done(Message, frozen=True, tag="done"):
     context: tuple[int, ...] | None = None
     cached_tokens: int = 0
     """Tokens of the prompt that had been read before, for another request; `prompt_eval_count` has them in it."""
+    thinking_tokens: int = 0
+    """Of `eval_count`, those of thinking, told or not; a mark that is a token of its own is among them."""
+    stop_string: str = ""
+    """The one of `Sampling.stop` that ended the text, if one did."""
 
 
 class Failed(Message, frozen=True, tag="failed"):

@@ -13,6 +13,12 @@ class TokenizeReply(Message, frozen=True):
     tokens: tuple[int, ...]
 
 
+class CountReply(Message, frozen=True):
+    """How many tokens a request's prompt has."""
+
+    tokens: int
+
+
 class DetokenizeReply(Message, frozen=True):
     text: str
 

@@ -92,11 +92,19 @@ class ChatRequest(Message, frozen=True):
     """A Jinja chat template in place of the model's own."""
     think: bool | Literal["low", "medium", "high"] | None = None
     """None leaves it to the model."""
+    thinking_budget: int = 0
+    """Most tokens of thinking: after them it is closed, and the answer begins. 0 sets no bound."""
+    prefill: str = ""
+    """How the answer begins: the model goes on after it, and it is not told again."""
+    tells_prompt: bool = False
+    """Whether a PromptProgress is the first frame: the prompt's tokens, and those of them that were read before."""
     tools: tuple[dict[str, Any], ...] = ()
     """Functions that the model may call, as OpenAI writes them: {"type": "function", "function": {...}}."""
     tool_choice: Literal["auto", "none", "required"] = "auto"
     tool_choice_name: str = ""
     """With "required": the one function that has to be called; empty for any."""
+    one_call: bool = False
+    """True ends the answer with its first call of a tool."""
     answer_schema: str = ""
     """JSON Schema, as JSON, that the answer (not its thinking) has to obey; empty leaves it free."""
     sampling: Sampling = Sampling()

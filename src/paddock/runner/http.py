@@ -55,6 +55,7 @@ def make_app(service: RunnerService, begin: Callable[[Sequence[str]], None] | No
     app.router.add_post("/chat", surface.chat)
     app.router.add_post("/image", surface.image)
     app.router.add_post("/template", surface.template)
+    app.router.add_post("/count", surface.count)
     app.router.add_post("/tokenize", surface.tokenize)
     app.router.add_post("/detokenize", surface.detokenize)
     app.router.add_post("/embedding", surface.embedding)
@@ -90,6 +91,10 @@ class _Surface:
     async def template(self, request: web.Request) -> web.Response:
         message = await _read(request, ChatRequest)
         return _reply(protocol.TemplateReply(prompt=await self._service.call(lambda engine: engine.render(message))))
+
+    async def count(self, request: web.Request) -> web.Response:
+        message = await _read(request, ChatRequest)
+        return _reply(protocol.CountReply(tokens=await self._service.call(lambda engine: engine.count(message))))
 
     async def tokenize(self, request: web.Request) -> web.Response:
         message = await _read(request, protocol.TokenizeRequest)

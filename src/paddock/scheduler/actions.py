@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from paddock.errors import PaddockError
 from paddock.scheduler.order import LoadOrder
@@ -23,6 +24,27 @@ class StartRunner:
     """That share the processors from here on, this one included; 0 where an accelerator does the work."""
 
 
+class StopReason(StrEnum):
+    """Why runners are ended, as words to count by."""
+
+    KEEP_ALIVE = "keep_alive"
+    """Nobody used it for as long as it was to stay."""
+    UNWANTED = "unwanted"
+    """All who waited for its load have left."""
+    ROOM = "room"
+    """Another model needs its memory or its place."""
+    OPTIONS = "options"
+    """The next request needs it loaded with others."""
+    SHORTAGE = "shortage"
+    """The machine's memory is below the reserve."""
+    DRIFT = "drift"
+    """It holds more than its model explains."""
+    RETRY = "retry"
+    """Another model's load ran out of memory and is tried again."""
+    CLOSING = "closing"
+    """The server ends."""
+
+
 @dataclass(frozen=True)
 class StopRunner:
     """End a runner, also while it loads. Answered by Stopped."""
@@ -30,6 +52,7 @@ class StopRunner:
     key: str
     generation: int
     why: str
+    reason: StopReason
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,8 @@ class Reject:
     waiter_id: int
     key: str
     error: PaddockError
+    name: str
+    """Of the model that it waited for, as people know it."""
 
 
 @dataclass(frozen=True)

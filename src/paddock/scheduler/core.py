@@ -10,13 +10,14 @@ from typing import assert_never
 
 from paddock.errors import Busy, Cancelled, OutOfMemory, PaddockError, RunnerDied, ServerClosing
 from paddock.scheduler import events
-from paddock.scheduler.actions import Action, Reject, StopRunner
+from paddock.scheduler.actions import Action, Reject, StopReason, StopRunner
 from paddock.scheduler.events import Event
 from paddock.scheduler.order import LoadOrder
 from paddock.scheduler.retry import give_second_chance
 from paddock.scheduler.settle import is_held_back, settle
 from paddock.scheduler.state import RETURN_SECONDS, Lifecycle, Resident, Returning, State, Waiter
 from paddock.scheduler.transitions import attached, find_lease, reject, stop
+from paddock.scheduler.turns import line_up, most_crowding
 
 _BUSY = "The server is busy: the maximum of pending requests is exceeded, please try again."
 _RETRY_AFTER_SECONDS = 5.0
@@ -83,12 +84,16 @@ def _take_in(state: State, event: Event) -> list[Action]:  # noqa: C901 - a tabl
 
 def _requested(state: State, event: events.Requested) -> list[Action]:
     if state.is_closing:
-        return [Reject(event.waiter_id, event.order.key, _closing())]
+        return [Reject(event.waiter_id, event.order.key, _closing(), event.order.name)]
+    rejections: list[Action] = []
     if state.waiting >= max(1, state.policy.max_queue) and not _can_be_granted(state, event):
-        return [Reject(event.waiter_id, event.order.key, Busy(_BUSY, _RETRY_AFTER_SECONDS))]
-    state.queues.setdefault(event.order.key, []).append(_waiter(state, event))
+        busy, crowding = Busy(_BUSY, _RETRY_AFTER_SECONDS), most_crowding(state, event.client)
+        if crowding is None:
+            return [Reject(event.waiter_id, event.order.key, busy, event.order.name)]
+        rejections = [reject(state, crowding, busy)]
+    line_up(state.queues.setdefault(event.order.key, []), _waiter(state, event))
     state.next_sequence += 1
-    return []
+    return rejections
 
 
 def _waiter(state: State, event: events.Requested) -> Waiter:
@@ -99,6 +104,7 @@ def _waiter(state: State, event: events.Requested) -> Waiter:
         keep_alive_seconds=event.keep_alive_seconds,
         since=event.now,
         takes_slot=event.takes_slot,
+        client=event.client,
     )
 
 
@@ -137,7 +143,7 @@ def _ready(state: State, event: events.Ready) -> list[Action]:
         resident.move(Lifecycle.READY)
         resident.ready_bytes = resident.held_bytes = event.held_bytes
         served_first = attached(state, resident)[: resident.order.options.parallel + state.policy.lookahead]
-        resident.ready_sequence = served_first[-1].sequence + 1 if served_first else 0
+        resident.ready_sequence = 1 + max((waiter.sequence for waiter in served_first), default=-1)
         resident.idle_since = resident.ready_since = event.now
     return []
 
@@ -218,7 +224,7 @@ def _shut_down(state: State) -> list[Action]:
 
 def _stop_all(state: State) -> list[StopRunner]:
     going = [resident for resident in state.residents.values() if resident.lifecycle is not Lifecycle.STOPPING]
-    return [stop(state, resident, "the server closes") for resident in going]
+    return [stop(state, resident, StopReason.CLOSING, "the server closes") for resident in going]
 
 
 def _closing() -> ServerClosing:

@@ -17,16 +17,17 @@ def log_decision(log: logging.Logger, state: State, action: Action) -> None:
                 "event=start model=%s key=%.12s generation=%d pool=%s num_ctx=%d need=%d why=%r",
                 *(wanted.name, key, generation, pool_id, wanted.options.num_ctx, wanted.need.total_bytes, why),
             )
-        case actions.StopRunner(key, generation, why):
-            log.info("event=stop model=%s key=%.12s generation=%d why=%r", _name(state, key), key, generation, why)
+        case actions.StopRunner(key, generation, why, reason):
+            name = name_of(state, key)
+            log.info("event=stop model=%s key=%.12s generation=%d reason=%s why=%r", name, key, generation, reason, why)
         case actions.ShrinkCaches(key, generation, keep_bytes, why):
-            name = _name(state, key)
+            name = name_of(state, key)
             log.info(
                 "event=shrink model=%s key=%.12s generation=%d keep=%d why=%r", name, key, generation, keep_bytes, why
             )
         case actions.Postpone(waiter_id, key, why):
             log.info("event=postpone waiter=%d key=%.12s why=%r", waiter_id, key, why)
-        case actions.Reject(waiter_id, key, error):
+        case actions.Reject(waiter_id, key, error, _):
             log.info("event=reject waiter=%d key=%.12s code=%s why=%r", waiter_id, key, error.code, error.message)
         case actions.Grant(waiter_id, key, generation, waited_seconds):
             log.debug(
@@ -36,6 +37,9 @@ def log_decision(log: logging.Logger, state: State, action: Action) -> None:
             pass
 
 
-def _name(state: State, key: str) -> str:
-    resident = state.residents.get(key)
-    return resident.order.name if resident else key
+def name_of(state: State, key: str) -> str:
+    """The name that people know a model by, as far as it is resident or somebody waits for it; else its key."""
+    resident, queue = state.residents.get(key), state.queues.get(key)
+    if resident:
+        return resident.order.name
+    return queue[0].order.name if queue else key

@@ -21,6 +21,8 @@ class Requested:
     """None: the default for a new runner, unchanged for a loaded one."""
     takes_slot: bool = True
     """False for one that gives its runner nothing to do: it only wants the model to be there."""
+    client: str = ""
+    """Who asks: clients take turns, requests of one client come in their order."""
 
 
 @dataclass(frozen=True)

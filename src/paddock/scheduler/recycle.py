@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from paddock.memory.estimate import MIB, gigabytes
 from paddock.protocol import MemoryTerms
-from paddock.scheduler.actions import StopRunner
+from paddock.scheduler.actions import StopReason, StopRunner
 from paddock.scheduler.state import Resident, State
 from paddock.scheduler.transitions import stop
 
@@ -38,7 +38,8 @@ def recycle(state: State, now: float) -> Iterator[StopRunner]:
         is_unused = resident.is_idle and not resident.is_pinned and resident.key not in state.queues
         if is_unused and _has_drifted(resident) and now - resident.ready_since >= state.policy.settled_seconds:
             drift = gigabytes(resident.drift_bytes)
-            yield stop(state, resident, f"it holds {drift} more than after its load, which its model does not explain")
+            why = f"it holds {drift} more than after its load, which its model does not explain"
+            yield stop(state, resident, StopReason.DRIFT, why)
 
 
 def _has_drifted(resident: Resident) -> bool:

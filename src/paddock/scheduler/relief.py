@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from paddock.memory.estimate import gigabytes
 from paddock.memory.fit import Pool
-from paddock.scheduler.actions import Action, ShrinkCaches
+from paddock.scheduler.actions import Action, ShrinkCaches, StopReason
 from paddock.scheduler.state import Lifecycle, Resident, State
 from paddock.scheduler.transitions import stop
 
@@ -51,7 +51,8 @@ def _relieve(state: State, pool: Pool, now: float) -> Iterator[Action]:
         candidates = [resident for resident in here if _may_go(state, resident)]
         if candidates:
             victim = min(candidates, key=lambda resident: resident.holding(now).reluctance)
-            yield stop(state, victim, f"{why}, and it is the idle model that is missed least")
+            why = f"{why}, and it is the idle model that is missed least"
+            yield stop(state, victim, StopReason.SHORTAGE, why)
 
 
 def _is_on_its_way(state: State, pool: Pool) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from paddock.errors import PaddockError
-from paddock.scheduler.actions import StopRunner
+from paddock.scheduler.actions import StopReason, StopRunner
 from paddock.scheduler.state import Lifecycle, Resident, Retry, Returning, State
 from paddock.scheduler.transitions import attached, stop
 
@@ -29,7 +29,8 @@ def give_second_chance(state: State, failed: Resident, error: PaddockError) -> l
         return None
     after = frozenset(other.generation for other in [*victims, *leaving] if other is not failed)
     state.retries[failed.key] = Retry(lowered[-1] if lowered else failed.order, after, error)
-    return [stop(state, victim, f"{failed.order.name} ran out of memory while it was loading") for victim in victims]
+    why = f"{failed.order.name} ran out of memory while it was loading"
+    return [stop(state, victim, StopReason.RETRY, why) for victim in victims]
 
 
 def _victims(state: State, failed: Resident) -> list[Resident]:

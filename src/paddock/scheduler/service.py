@@ -23,9 +23,10 @@ from paddock.protocol import MemoryTerms
 from paddock.scheduler import actions, events
 from paddock.scheduler.actions import Action
 from paddock.scheduler.core import handle, needs_figures
-from paddock.scheduler.decision_log import log_decision
+from paddock.scheduler.decision_log import log_decision, name_of
 from paddock.scheduler.defaults import machine_of
 from paddock.scheduler.events import Event
+from paddock.scheduler.history import History, HistoryView
 from paddock.scheduler.order import Load, LoadOrder, LoadWish, order, settings_of
 from paddock.scheduler.preview import Preview, preview
 from paddock.scheduler.runners import Runners
@@ -89,6 +90,7 @@ class Scheduler:
             memory_limit_bytes=config.memory_limit_bytes,
         )
         self._state = State(policy, supply())
+        self._history = History()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._answers: dict[int, asyncio.Future[Lease]] = {}
         self._ids = itertools.count(1)
@@ -125,19 +127,22 @@ class Scheduler:
         *,
         takes_slot: bool = True,
         ticket: int | None = None,
+        client: str = "",
     ) -> AsyncIterator[Lease]:
         """A lease on the model, loaded if need be. Cancelling gives it, or the place in the queue, back.
 
         `takes_slot` is False for whoever only wants it to be loaded: it does not wait for those who use it.
-        A `ticket`, to be used once, lets `place` be asked for. Busy, NeverFits, ServerClosing, or what the load failed
-        with.
+        Clients take turns. A `ticket`, to be used once, lets `place` be asked for. Busy, NeverFits, ServerClosing, or
+        what the load failed with.
         """
         if self._owner is None or self._owner.done():
             raise ServerClosing("The server is shutting down: try again when it is back.")
         wanted = self._order(model, wish, self._config)
         waiter_id = self.ticket() if ticket is None else ticket
         answer = self._answers[waiter_id] = asyncio.get_running_loop().create_future()
-        self._events.put_nowait(events.Requested(self._clock(), waiter_id, wanted, keep_alive_seconds, takes_slot))
+        self._events.put_nowait(
+            events.Requested(self._clock(), waiter_id, wanted, keep_alive_seconds, takes_slot, client)
+        )
         leave: type[events.Cancelled | events.Released] = events.Cancelled
         try:
             lease = await answer
@@ -182,6 +187,10 @@ class Scheduler:
     def queue(self) -> QueueView:
         """Who waits at this moment."""
         return queue_view(self._state, self._clock())
+
+    def history(self) -> HistoryView:
+        """What was done since the start."""
+        return self._history.view(self._clock())
 
     def supply(self) -> Supply:
         """The memory that models may have, as last seen."""
@@ -245,6 +254,7 @@ class Scheduler:
 
     def _take_in(self, event: Event) -> None:
         todo: list[Action] = []
+        self._history.heard(event)
         if needs_figures(self._state, event):
             todo += handle(self._state, self._figures(event.now))
         todo += handle(self._state, event)
@@ -267,6 +277,8 @@ class Scheduler:
 
     def _perform(self, action: Action) -> None:
         log_decision(log, self._state, action)
+        if not isinstance(action, actions.ArmTimer):
+            self._history.performed(self._clock(), name_of(self._state, action.key), action)
         match action:
             case actions.StartRunner():
                 self._runners.start(action)
@@ -276,7 +288,7 @@ class Scheduler:
                 self._runners.shrink(action)
             case actions.Grant():
                 self._lend(action)
-            case actions.Reject(waiter_id, _, error):
+            case actions.Reject(waiter_id, _, error, _):
                 self._refuse(waiter_id, error)
             case actions.ArmTimer(at):
                 self._arm(at)

@@ -1,8 +1,9 @@
 """Brings the state to rest: grants, reloads, expiries and admissions, until nothing more follows. Pure.
 
 Rules of fairness:
-- Within a model, first come first served. A request that needs other options than its runner has waits until those
-  before it are through; those behind it wait for the runner that it gets.
+- Within a model, clients take turns, and each client's requests come in their order (`turns.py`). A request that needs
+  other options than its runner has waits until those before it are through; those behind it wait for the runner that
+  it gets.
 - A runner is given as many requests as it serves at once and a few more; the others wait here, where they count.
 - Between models, what fits now runs now. Each such step that goes past a model's longest waiter counts, be it a load or
   a lease on a runner that is in its way; after `max_overtaken` of them that waiter goes first: nothing that came later
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from paddock.errors import NeverFits
 from paddock.memory import fit
 from paddock.memory.fit import decide
-from paddock.scheduler.actions import Action, ArmTimer, Postpone
+from paddock.scheduler.actions import Action, ArmTimer, Postpone, StopReason
 from paddock.scheduler.order import LoadOrder
 from paddock.scheduler.recycle import recycle
 from paddock.scheduler.relief import next_look, relieve
@@ -102,7 +103,7 @@ def _reloads(state: State, now: float) -> Iterator[Action]:
         elif refusal := state.refused.get(order.load):
             yield reject(state, waiter, refusal)
         elif not resident.leases:
-            yield stop(state, resident, f"request {waiter.id} needs other options")
+            yield stop(state, resident, StopReason.OPTIONS, f"request {waiter.id} needs other options")
 
 
 def _expiries(state: State, now: float) -> Iterator[Action]:
@@ -112,8 +113,10 @@ def _expiries(state: State, now: float) -> Iterator[Action]:
             resident.unwanted_since = None if is_wanted else _earlier(resident.unwanted_since, now)
         if is_wanted or now < _ends_at(resident):
             continue
-        why = "its keep_alive is over" if resident.is_ready else "nobody waits for it any more"
-        yield stop(state, resident, why)
+        if resident.is_ready:
+            yield stop(state, resident, StopReason.KEEP_ALIVE, "its keep_alive is over")
+        else:
+            yield stop(state, resident, StopReason.UNWANTED, "nobody waits for it any more")
 
 
 def _ends_at(resident: Resident) -> float:
@@ -184,7 +187,8 @@ def _admit(
             _count_overtaking(state, waiter, state.cold_heads())
         case fit.Evict(victims):
             for key in victims:
-                yield stop(state, state.residents[key], f"{waiter.order.name} needs its memory or its place")
+                why = f"{waiter.order.name} needs its memory or its place"
+                yield stop(state, state.residents[key], StopReason.ROOM, why)
         case fit.MustWait(why):
             if verdict != before:  # whoever it no longer waits for may go on: another round
                 yield Postpone(waiter.id, waiter.key, why)

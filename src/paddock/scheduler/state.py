@@ -66,6 +66,9 @@ class Waiter:
     keep_alive_seconds: float | None
     since: float
     takes_slot: bool = True
+    client: str = ""
+    turn: int = 0
+    """Those of one queue never fall; no client has two requests with the same."""
     overtaken: int = 0
     """Later requests for other models that were served at its expense."""
     postponed: MustWait | None = None
@@ -216,7 +219,7 @@ class State:
     """As the system reported it."""
     residents: dict[str, Resident] = field(default_factory=dict)
     queues: dict[str, list[Waiter]] = field(default_factory=dict)
-    """By model, first come first; none is empty."""
+    """By model, in turns of their clients; none is empty."""
     returning: list[Returning] = field(default_factory=list)
     retries: dict[str, Retry] = field(default_factory=dict)
     """By model."""

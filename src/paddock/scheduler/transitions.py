@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paddock.errors import PaddockError
-from paddock.scheduler.actions import Grant, Reject, StartRunner, StopRunner
+from paddock.scheduler.actions import Grant, Reject, StartRunner, StopReason, StopRunner
 from paddock.scheduler.order import LoadOrder
 from paddock.scheduler.state import Lifecycle, Resident, State, Waiter
 
@@ -37,7 +37,7 @@ def grant(state: State, waiter: Waiter, resident: Resident, now: float) -> Grant
 def reject(state: State, waiter: Waiter, error: PaddockError) -> Reject:
     """End a wait with an error."""
     state.remove_waiter(waiter)
-    return Reject(waiter.id, waiter.key, error)
+    return Reject(waiter.id, waiter.key, error, waiter.order.name)
 
 
 def start(
@@ -83,8 +83,8 @@ def _is_on_processors(state: State, resident: Resident) -> bool:
     return pool is None or not pool.has_accelerator or resident.order.options.num_gpu == 0
 
 
-def stop(state: State, resident: Resident, why: str) -> StopRunner:
+def stop(state: State, resident: Resident, reason: StopReason, why: str) -> StopRunner:
     """End a runner. It is never revived: whoever wants it from here on waits for its end and a new load."""
     resident.move(Lifecycle.STOPPING)
     resident.room_before = state.room_bytes(resident.pool_id)
-    return StopRunner(resident.key, resident.generation, why)
+    return StopRunner(resident.key, resident.generation, why, reason)

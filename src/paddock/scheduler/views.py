@@ -49,6 +49,8 @@ class ResidentView:
     """Most that it ever held; 0 while that is not known."""
     peak_foreseen_bytes: int = 0
     """What was foreseen for as far as it has come; 0 while it has done nothing."""
+    held_bytes: int = 0
+    """What admission counts as missing from its pool because of it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def queue_view(state: State, now: float) -> QueueView:
     return QueueView(
         waiting=state.waiting,
         most=state.policy.max_queue,
-        oldest_seconds=max((now - head.since for head in heads), default=0.0),
+        oldest_seconds=max((now - waiter.since for queue in state.queues.values() for waiter in queue), default=0.0),
         reasons={head.order.name: head.postponed.why for head in heads if head.postponed},
     )
 
@@ -117,6 +119,7 @@ def view(
         health=health,
         peak_bytes=peak_of(terms, need),
         peak_foreseen_bytes=foreseen.total_bytes if foreseen else 0,
+        held_bytes=resident.held_bytes,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from paddock.errors import BadRequest, NotFound
 from paddock.store.durable import FOLDER_MODE, sync_file, sync_folder, told_plainly
+from paddock.store.linked import Linked
 from paddock.store.names import parse_digest
 
 CHUNK_BYTES = 1024 * 1024
@@ -80,6 +81,7 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "blobs"
+        self._linked = Linked(root)
         with told_plainly():
             self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
@@ -132,6 +134,41 @@ class Blobs:
                 writer.write(chunk)
             return writer.commit()
 
+    def take(self, path: Path, digest: str, size_bytes: int) -> Blob:
+        """Make a file of the same file system a blob, by giving it its name. Its content was checked by the caller, and
+        is on the disk."""
+        is_new = not self.has(digest)
+        with told_plainly():
+            path.replace(self.path(digest))
+            self._linked.forget(digest)
+            self.path(digest).chmod(_BLOB_MODE)
+            sync_folder(self._folder)
+        return Blob(digest, size_bytes, is_new)
+
+    def link(self, path: Path, digest: str) -> Blob:
+        """Make a file that somebody else has a name for as well a blob, as which it was just checked.
+
+        Whoever that is may write to it. It is looked at again before it is used (`is_changed`), and its mode stays.
+        """
+        is_new = not self.has(digest)
+        with told_plainly():
+            self._linked.note(digest, path.stat())
+            path.replace(self.path(digest))
+            sync_folder(self._folder)
+        return Blob(digest, self.size(digest), is_new)
+
+    def is_changed(self, digest: str) -> bool:
+        """Whether a blob that is a link has other content than when it came; reads all of it where that may be."""
+        path = self.path(digest)
+        with told_plainly():
+            status = path.stat()
+            if self._linked.is_as_noted(digest, status):
+                return False
+            if not self.is_intact(digest):
+                return True
+            self._linked.note(digest, status)
+        return False
+
     def is_intact(self, digest: str) -> bool:
         """Whether the blob's content is what its name says; reads all of it."""
         if not self.has(digest):
@@ -143,6 +180,7 @@ class Blobs:
         """Forget a blob. Whoever has it open, or has a link to it, keeps it. Idempotent."""
         with told_plainly():
             self.path(digest).unlink(missing_ok=True)
+            self._linked.forget(digest)
 
     def keep_only(self, digests: set[str], older_than_seconds: float) -> int:
         """Remove other blobs and unfinished uploads that have not changed for so long; returns their bytes."""
@@ -154,6 +192,8 @@ class Blobs:
                 status = path.lstat()
                 if path.name.startswith("sha256-") and path.name not in kept and status.st_mtime < newest:
                     path.unlink()
+                    if _PARTIAL not in path.name:
+                        self._linked.forget(path.name)
                     freed_bytes += status.st_size
         return freed_bytes
 

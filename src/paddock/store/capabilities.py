@@ -41,6 +41,11 @@ def with_template(capabilities: tuple[str, ...], template: str) -> tuple[str, ..
     return _ordered(found)
 
 
+def own_template(files: Mapping[str, Path]) -> str:
+    """The chat templates in a model's own files, as one text; empty where they have none."""
+    return _template(files, _settings(files, TOKENIZER_SETTINGS))
+
+
 def _ordered(found: set[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda word: (_ORDER.index(word) if word in _ORDER else len(_ORDER), word)))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from paddock.errors import BadRequest, InvalidModelFiles
-from paddock.options import parse_options
+from paddock.errors import BadRequest, InvalidModelFiles, Unsupported
+from paddock.options import PICTURE_OPTIONS, parse_options
 from paddock.store.blobs import blob_not_found
 from paddock.store.capabilities import with_template
 from paddock.store.drafts import draft_layers, find_draft
@@ -30,7 +30,7 @@ from paddock.store.manifest import (
 )
 from paddock.store.model_files import check_files, media_type_of, model_files
 from paddock.store.names import ModelName, parse_digest
-from paddock.store.stored_config import StoredConfig
+from paddock.store.stored_config import Origin, StoredConfig
 from paddock.store.templates import check_template
 
 Progress = Callable[[str], None]
@@ -58,6 +58,8 @@ class CreateSpec:
     """Turns that precede every conversation, each with `role` and `content`."""
     draft: str | None = None
     """The name of a smaller model that is here, to foresee this one's tokens with."""
+    origin: Origin | None = None
+    """Where the files were pulled from."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredMode
     """
     _check_spec(spec)
     base = _base_from_model(library, spec.from_) if spec.from_ else _base_from_files(library, spec.files)
+    _check_suits(spec, base.facts)
     for layer in base.files:
         progress(f"using existing layer {layer.digest}")
     return _finish(library, spec, base, progress)
@@ -89,11 +92,10 @@ def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress)
     if spec.draft:
         base = _with_draft(library, base, spec.draft)
     facts = base.facts
-    if facts.engine == "image" and (spec.template or spec.system or spec.messages):
-        raise BadRequest("A model that makes pictures takes no template, system prompt or messages: leave them out.")
     if spec.template:
         facts = replace(facts, capabilities=with_template(facts.capabilities, spec.template))
-    config = StoredConfig.of(facts, base.parent.name.display if base.parent else "", base.draft_model)
+    parent = base.parent.name.display if base.parent else ""
+    config = StoredConfig.of(facts, parent, base.draft_model, spec.origin)
     contents = [*_said(spec, base.parent), (CONFIG_TYPE, config.encode())]
     *layers, config_layer = (_layer(media_type, content) for media_type, content in contents)
     for layer in (*layers, config_layer):
@@ -125,7 +127,20 @@ def import_folder(
         blob = library.blobs.add_file(path)
         digests[file] = blob.digest
         report(_layer_status(blob.digest, is_new=blob.is_new))
-    return _finish(library, spec, _base_from_files(library, digests), report)
+    base = _base_from_files(library, digests)
+    _check_suits(spec, base.facts)
+    return _finish(library, spec, base, report)
+
+
+def _check_suits(spec: CreateSpec, facts: ModelFacts) -> None:
+    """BadRequest where a model that makes pictures would get what only texts have, and every request to it fail."""
+    if facts.engine != "image":
+        return
+    if spec.template or spec.system or spec.messages:
+        raise BadRequest("A model that makes pictures takes no template, system prompt or messages: leave them out.")
+    for name, value in spec.parameters.items():
+        if value is not None and name not in PICTURE_OPTIONS:
+            raise Unsupported(f'parameter "{name}" is for texts, and this model makes pictures: leave it out.')
 
 
 def _silent(_: str) -> None:

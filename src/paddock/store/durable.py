@@ -38,14 +38,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
     """Make `path` hold `data`: readers see the old content or the new, and so does whoever reads after a crash."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), FILE_MODE)
+            os.fchmod(file.fileno(), mode)
             sync_file(file.fileno())
         temporary.replace(path)
     finally:

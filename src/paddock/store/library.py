@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -25,6 +26,7 @@ from paddock.store import facts as model_facts
 from paddock.store.blobs import Blobs
 from paddock.store.durable import FOLDER_MODE, exclusive, told_plainly
 from paddock.store.facts import ModelFacts
+from paddock.store.hub.partial import Partials
 from paddock.store.manifest import (
     LICENSE_TYPE,
     MESSAGES_TYPE,
@@ -35,10 +37,10 @@ from paddock.store.manifest import (
     Manifest,
     manifest_digest,
 )
-from paddock.store.manifests import ManifestFile, Manifests
+from paddock.store.manifests import ManifestFile, Manifests, SomeManifests
 from paddock.store.model_files import media_type_of
 from paddock.store.names import ModelName
-from paddock.store.stored_config import MAX_CONFIG_BLOB_BYTES, StoredConfig
+from paddock.store.stored_config import MAX_CONFIG_BLOB_BYTES, Origin, StoredConfig
 from paddock.store.views import Views
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
@@ -71,6 +73,8 @@ class StoredModel:
     manifest: Manifest
     draft_model: str = ""
     """The name that its draft model had."""
+    origin: Origin | None = None
+    """Where it was pulled from; None for one that was made here."""
 
 
 class Library:
@@ -85,6 +89,17 @@ class Library:
         self._manifests = Manifests(root)
         self._views = Views(root, self.blobs)
         self._lock_file = root / "lock"
+        self.root = root
+
+    def showing_only(self, names: Iterable[ModelName]) -> Library:
+        """This library for somebody to whom other names are not there. Forbidden from whatever would make one."""
+        partial = copy.copy(self)
+        partial._manifests = SomeManifests(self._manifests, names)
+        return partial
+
+    def shows(self, name: ModelName) -> bool:
+        """Whether a model of this name is here if there is one at all."""
+        return self._manifests.shows(name)
 
     def list(self) -> list[StoredModel]:
         """All models that can be read, newest first; what cannot is logged and left out."""
@@ -141,17 +156,25 @@ class Library:
             stored = self._replace(name, manifest.encode())
         return self.get(stored)
 
+    def discard(self, digests: Iterable[str]) -> None:
+        """Remove those of these blobs that no model needs: what was brought in for one that came to nothing."""
+        with self._exclusive():
+            in_use = self._manifests.in_use()
+            for digest in set(digests) - in_use.blobs if in_use else ():
+                self.blobs.remove(digest)
+
     def prune(self, older_than_seconds: float = 3600.0) -> int:
         """Remove uploads that no model came of, and what a crash left behind; returns the bytes that this frees.
 
-        Younger ones stay, as somebody may be about to use them; all stay while a manifest cannot be read.
+        Younger ones stay, as somebody may be about to use them; all stay while a manifest cannot be read. What came of
+        pulls that were not finished stays for longer.
         """
         with self._exclusive():
             in_use = self._manifests.in_use()
             if in_use is None:
                 return 0
             self._views.keep_only(in_use.manifests)
-            return self.blobs.keep_only(in_use.blobs, older_than_seconds)
+            return self.blobs.keep_only(in_use.blobs, older_than_seconds) + Partials(self.root).prune()
 
     def files(self, model: StoredModel) -> dict[str, Path]:
         """The model's own files by name, where they lie. DamagedModel if one is missing or has another size.
@@ -159,16 +182,21 @@ class Library:
         A blob that the disk has damaged is removed on the way, so that creating the model again uploads it again.
         """
         for layer in (*model.manifest.files, *model.manifest.draft_files):
-            problem = "missing" if not self.blobs.has(layer.digest) else ""
-            if not problem and self.blobs.size(layer.digest) != layer.size:
-                if not self.blobs.is_intact(layer.digest):
-                    self.blobs.remove(layer.digest)
-                problem = "cut short or overwritten"
-            if problem:
+            if problem := self._problem(layer):
                 raise DamagedModel(
                     f"Model '{model.name.display}' is damaged: its file {layer.name} is {problem}; create it again."
                 )
         return {str(layer.name): self.blobs.path(layer.digest) for layer in model.manifest.files}
+
+    def _problem(self, layer: Layer) -> str:
+        """What is wrong with a blob, in a few words; empty for nothing."""
+        if not self.blobs.has(layer.digest):
+            return "missing"
+        is_short = self.blobs.size(layer.digest) != layer.size
+        if self.blobs.is_changed(layer.digest) or (is_short and not self.blobs.is_intact(layer.digest)):
+            self.blobs.remove(layer.digest)
+            return "cut short or overwritten"
+        return "cut short or overwritten" if is_short else ""
 
     def view(self, model: StoredModel) -> Path:
         """A folder of links to the model's files under their own names, for a runner, and beside it `draft_view` if it
@@ -237,6 +265,7 @@ class Library:
             parent_model=config.parent_model,
             manifest=manifest,
             draft_model=config.draft.parent_model if config.draft else "",
+            origin=config.origin,
         )
 
     def _texts(self, manifest: Manifest, media_type: str) -> tuple[str, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from paddock.errors import InvalidName, StoreError
+from paddock.errors import Forbidden, InvalidName, StoreError
 from paddock.store.durable import FOLDER_MODE, replace_file, sync_folder, told_plainly
 from paddock.store.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_digest
 from paddock.store.names import ModelName
@@ -42,6 +42,10 @@ class Manifests:
         self._folder = root / "manifests"
         with told_plainly():
             self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+
+    def shows(self, name: ModelName) -> bool:
+        """Whether a model of this name is here if there is one anywhere."""
+        return True
 
     def resolve(self, name: ModelName) -> ModelName:
         """The same name in the case of what is on disk already, part by part; new parts stay as they are written."""
@@ -111,6 +115,37 @@ class Manifests:
                 return None
             manifests.add(manifest_digest(found.data if found else b""))
         return InUse(blobs, manifests)
+
+
+class SomeManifests(Manifests):
+    """Those of some names, as if there were no others; what must be kept for the others is known all the same."""
+
+    def __init__(self, everything: Manifests, names: Iterable[ModelName]) -> None:
+        self._folder = everything._folder
+        self._everything = everything
+        self._keys = frozenset(name.key for name in names)
+
+    def shows(self, name: ModelName) -> bool:
+        """Whether the name is one of them, be there a model or not."""
+        return name.key in self._keys
+
+    def read(self, name: ModelName) -> ManifestFile | None:
+        """As `Manifests.read`; None for other names."""
+        return self._everything.read(name) if self.shows(name) else None
+
+    def names(self) -> Iterator[ModelName]:
+        """As `Manifests.names`, without others."""
+        return filter(self.shows, self._everything.names())
+
+    def write(self, name: ModelName, data: bytes) -> ModelName:
+        """As `Manifests.write`. Forbidden for other names, whether they are taken or not."""
+        if not self.shows(name):
+            raise Forbidden(f"This API key may not make a model named '{name.display}'.")
+        return self._everything.write(name, data)
+
+    def in_use(self) -> InUse | None:
+        """Of all manifests, or the blobs of others would be removed."""
+        return self._everything.in_use()
 
 
 def _spelling_on_disk(folder: Path, part: str) -> str:

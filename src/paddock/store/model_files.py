@@ -50,19 +50,28 @@ def is_model_file(name: str) -> bool:
     return media_type != WEIGHTS_TYPE or is_main_weights(name) or is_layer_weights(name) or is_in_part
 
 
+def wanted_names(names: Iterable[str]) -> list[str]:
+    """Those of the files of a folder or a repository that belong to a model, by their paths in it: its own, and those
+    of the parts of an encoder, which sentence-transformers keeps in folders like 1_Pooling. Of an image model the
+    index, and what is in its parts."""
+    found = sorted(names)
+    is_image = INDEX_FILE in found
+    return [name for name in found if _is_in_place(name, is_image) and is_model_file(name)]
+
+
+def _is_in_place(name: str, is_image: bool) -> bool:
+    part, separator, _ = name.partition("/")
+    if not separator:
+        return not is_image or name == INDEX_FILE
+    return part in PARTS if is_image else bool(_PART.fullmatch(part))
+
+
 def model_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder that belong to a model, by name: its own, and those of the parts of an encoder, which
-    sentence-transformers keeps in folders like 1_Pooling. Of an image model the index, and what is in its parts."""
-    is_image = (folder / INDEX_FILE).is_file()
-    parts = [
-        part
-        for part in sorted(folder.iterdir())
-        if (part.name in PARTS if is_image else _PART.fullmatch(part.name)) and part.is_dir()
-    ]
-    own = [folder / INDEX_FILE] if is_image else sorted(folder.iterdir())
-    found = [*own, *(path for part in parts for path in sorted(part.iterdir()))]
-    names = {path.relative_to(folder).as_posix(): path for path in found}
-    return {name: path for name, path in names.items() if is_model_file(name) and path.is_file()}
+    """The files of a folder that belong to a model, by name."""
+    parts = [path for path in folder.iterdir() if (path.name in PARTS or _PART.fullmatch(path.name)) and path.is_dir()]
+    found = [*folder.iterdir(), *(path for part in parts for path in part.iterdir())]
+    paths = {path.relative_to(folder).as_posix(): path for path in found}
+    return {name: paths[name] for name in wanted_names(paths) if paths[name].is_file()}
 
 
 def check_files(files: Mapping[str, Path]) -> ModelFacts:

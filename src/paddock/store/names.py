@@ -14,11 +14,19 @@ from paddock.errors import InvalidName
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+HUB_HOST = "hf.co"
+"""The Hugging Face Hub, under the shortest of its names."""
+
+_HUB_HOSTS = (HUB_HOST, "huggingface.co", "www.huggingface.co")
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 """Ollama allows 350 characters; no file system we run on has folder names longer than 255, and no host does."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_HUB_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
+"""Of an organisation or a repository on the Hub, which may be longer than Ollama's, and have dots in both."""
+_UNSAFE = re.compile(r"(?i).*\.|(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?")
+"""What some file systems take for another name, or for a device."""
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
@@ -32,13 +40,17 @@ class ModelName:
     tag: str
 
     def __post_init__(self) -> None:
-        patterns = (_HOST, _NAMESPACE, _MODEL, _MODEL)
-        if not all(pattern.fullmatch(part) for pattern, part in zip(patterns, astuple(self), strict=True)):
+        own = (_HUB_PART, _HUB_PART) if self.is_on_hub else (_NAMESPACE, _MODEL)
+        parts = astuple(self)
+        if not all(pattern.fullmatch(part) for pattern, part in zip((_HOST, *own, _MODEL), parts, strict=True)):
+            raise InvalidName("invalid model name")
+        if any(_UNSAFE.fullmatch(part) for part in parts):
             raise InvalidName("invalid model name")
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """A name as users write it, `[scheme://][host/][namespace/]model[:tag]`, with Ollama's defaults.
+        """A name as users write it, `[scheme://][host/][namespace/]model[:tag]`, with Ollama's defaults; every name of
+        the Hub's host becomes `hf.co`.
 
         InvalidName for anything else, an empty part between separators included.
         """
@@ -54,7 +66,12 @@ class ModelName:
         scheme, separator, host = head.rpartition("://")
         if separator and scheme.lower() not in ("http", "https"):
             raise InvalidName("invalid model name")
-        return cls(host, namespace, model, tag)
+        return cls(HUB_HOST if host.lower() in _HUB_HOSTS else host, namespace, model, tag)
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether it names a repository on the Hugging Face Hub, and its tag a revision there."""
+        return self.host.lower() in _HUB_HOSTS
 
     @property
     def display(self) -> str:

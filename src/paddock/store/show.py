@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from paddock.store.capabilities import own_template
 from paddock.store.library import StoredModel
+from paddock.vetting.model_config import CONFIG_FILE, read_config, text_part
 
 _PARAMETER_WIDTH = 30
 
@@ -20,6 +23,23 @@ def parameters_text(model: StoredModel) -> str:
     return "\n".join(
         f"{name:<{_PARAMETER_WIDTH}} {_literal(value)}" for name, value in _flat_parameters(model.parameters)
     )
+
+
+def tokenizer_info(files: Mapping[str, Path]) -> dict[str, object]:
+    """What the files say of the tokenizer, under the names that GGUF files have for it. The tokens themselves are left
+    out: only a runner reads so large a file."""
+    config = read_config(files[CONFIG_FILE]) if CONFIG_FILE in files else {}
+    ids = {**config, **text_part(config)}
+    named = {"bos": ids.get("bos_token_id"), "eos": ids.get("eos_token_id"), "padding": ids.get("pad_token_id")}
+    found: dict[str, object] = {}
+    for name, value in named.items():
+        first = value[0] if isinstance(value, list) and value else value
+        if type(first) is int:
+            found[f"tokenizer.ggml.{name}_token_id"] = first
+        if isinstance(value, list):
+            found[f"tokenizer.ggml.{name}_token_ids"] = [one for one in value if type(one) is int]
+    template = own_template(files)
+    return found | ({"tokenizer.chat_template": template} if template else {})
 
 
 def _modelfile_lines(model: StoredModel) -> Iterator[str]:

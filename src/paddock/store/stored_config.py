@@ -13,6 +13,14 @@ from paddock.store.tensors import human_count
 MAX_CONFIG_BLOB_BYTES = 1024 * 1024
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Where on the Hugging Face Hub a model was pulled from."""
+
+    repository: str
+    """`ORG/REPO`"""
+    commit: str
+
+
 class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Facts as they were found when the model was created, so that a listing need not read weights again."""
 
@@ -42,9 +50,12 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     image: ImageFacts | None = None
     draft: StoredConfig | None = None
     """Of the draft model; its `parent_model` is the name that it had."""
+    origin: Origin | None = None
 
     @classmethod
-    def of(cls, facts: ModelFacts, parent_model: str = "", draft_model: str = "") -> StoredConfig:
+    def of(
+        cls, facts: ModelFacts, parent_model: str = "", draft_model: str = "", origin: Origin | None = None
+    ) -> StoredConfig:
         """The config of a model with these facts; `draft_model` is the name of its draft, if it has one."""
         return cls(
             model_format=facts.format,
@@ -70,6 +81,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             largest_tensor_bytes=facts.largest_tensor_bytes,
             image=facts.image,
             draft=cls.of(facts.draft, draft_model) if facts.draft else None,
+            origin=origin,
         )
 
     @classmethod

@@ -64,10 +64,13 @@ class Breaker:
     def state(self) -> BreakerState:
         return self._state
 
-    @property
-    def crash_count(self) -> int:
-        """Crashes that were counted within the window."""
-        return len(self._crashes)
+    def recent_count(self, now: float) -> int:
+        """Crashes within the window that ends now. Asking changes nothing."""
+        return len(self._recent(now))
+
+    def remaining_seconds(self, now: float) -> float:
+        """Of its pause; 0 if it is not open. Asking changes nothing."""
+        return max(0.0, self._open_until - now) if self._state is BreakerState.OPEN else 0.0
 
     def is_forgettable(self, now: float) -> bool:
         """Whether it behaves like a new one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from paddock.supervisor.exit_report import Cause
 from paddock.supervisor.model_server import RunnerSpec
 from paddock.supervisor.process import RunnerProcess
 
@@ -23,8 +24,8 @@ class Care(Protocol):
     def stopped(self, spec: RunnerSpec) -> None:
         """It has ended because it was asked to."""
 
-    def crashed(self, spec: RunnerSpec, cause: str) -> None:
-        """It has ended by itself, or had to be killed; `cause` is a clause."""
+    def crashed(self, spec: RunnerSpec, cause: str, kind: Cause = Cause.CRASHED) -> None:
+        """It has ended by itself, or had to be killed; `cause` is a clause, `kind` the same as one word."""
 
 
 class NoCare:
@@ -42,5 +43,5 @@ class NoCare:
     def stopped(self, spec: RunnerSpec) -> None:
         """See `Care`."""
 
-    def crashed(self, spec: RunnerSpec, cause: str) -> None:
+    def crashed(self, spec: RunnerSpec, cause: str, kind: Cause = Cause.CRASHED) -> None:
         """See `Care`."""

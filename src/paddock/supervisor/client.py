@@ -19,6 +19,7 @@ from paddock.protocol import (
     AnyMessage,
     ChatRequest,
     CompletionRequest,
+    CountReply,
     DetokenizeReply,
     DetokenizeRequest,
     Done,
@@ -136,6 +137,10 @@ class RunnerClient:
     async def template(self, request: ChatRequest) -> TemplateReply:
         """The rendered conversation."""
         return await self._call("/template", request, TemplateReply)
+
+    async def count(self, request: ChatRequest) -> CountReply:
+        """How many tokens the rendered conversation has."""
+        return await self._call("/count", request, CountReply)
 
     async def tokenize(self, request: TokenizeRequest) -> TokenizeReply:
         """Token ids of a text."""
@@ -261,5 +266,6 @@ class RunnerClient:
             raise self._unknown(body) from None
 
     def _unknown(self, said: bytes) -> ProtocolError:
-        logger.error("The runner of %s said what the protocol does not know: %r", self._process.name, said[:200])
+        logger.error("event=runner_unknown_words model=%s bytes=%d", self._process.name, len(said))
+        logger.debug("They were: %r", said[:200])  # which may be a part of an answer
         return ProtocolError(f"The runner of '{self._process.name}' said something that the protocol does not know.")

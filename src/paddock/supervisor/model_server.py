@@ -137,6 +137,9 @@ class ModelServer(Protocol):
     async def apply_chat_template(self, request: ChatRequest) -> str:
         """The prompt that `chat` would send to the model."""
 
+    async def count(self, request: ChatRequest) -> int:
+        """Tokens of the prompt that `chat` would send to the model, even if they are too many for it."""
+
     async def embedding(self, request: EmbeddingRequest) -> EmbeddingReply:
         """Vectors for a batch of texts."""
 

@@ -30,7 +30,7 @@ from paddock.protocol import (
 )
 from paddock.supervisor.care import Care, NoCare
 from paddock.supervisor.client import RunnerClient
-from paddock.supervisor.exit_report import classify, one_line
+from paddock.supervisor.exit_report import Cause, classify, one_line
 from paddock.supervisor.hang_watch import HangLimits
 from paddock.supervisor.hang_watcher import watch_for_hangs
 from paddock.supervisor.host import RunnerHost
@@ -155,6 +155,9 @@ class RunnerServer:
     async def rerank(self, request: RerankRequest) -> RerankReply:
         return await self._running()[1].rerank(request)
 
+    async def count(self, request: ChatRequest) -> int:
+        return (await self._running()[1].count(request)).tokens
+
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
         return list((await self._running()[1].tokenize(request)).tokens)
 
@@ -233,7 +236,7 @@ class RunnerServer:
         if report.is_requested:
             self._care.stopped(self._spec)
         else:
-            self._care.crashed(self._spec, report.reason)
+            self._care.crashed(self._spec, report.reason, report.cause)
 
     async def _hang_up_when_over(self, process: RunnerProcess, client: RunnerClient) -> None:
         """A grandchild may hold the connections of a process that has ended: they end with it all the same."""
@@ -283,7 +286,7 @@ class RunnerServer:
         try:
             watch.check(now)
         except LoadFailed as error:
-            self._care.crashed(self._spec, error.message.rstrip("."))
+            self._care.crashed(self._spec, error.message.rstrip("."), Cause.HANG)
             raise
 
     async def _health_if_any(self, client: RunnerClient) -> Health | None:

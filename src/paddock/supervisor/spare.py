@@ -18,6 +18,7 @@ from paddock.supervisor.environment import runner_environment
 from paddock.supervisor.host import RunnerHost
 from paddock.supervisor.model_server import RunnerOptions, RunnerSpec
 from paddock.supervisor.process import RunnerProcess
+from paddock.supervisor.views import SpareState, SpareView
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,14 @@ class WarmSpare:
     def pid(self) -> int:
         """-1 while there is none."""
         return -1 if self._process is None else self._process.pid
+
+    def view(self) -> SpareView:
+        """How it is now."""
+        if not self._limits.is_wanted:
+            return SpareView(SpareState.OFF)
+        if self.pid < 0:
+            return SpareView(SpareState.ABSENT)
+        return SpareView(SpareState.PRESENT, self._measure(self.pid))
 
     def start(self) -> None:
         """Begin to keep one, on the running loop."""

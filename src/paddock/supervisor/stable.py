@@ -7,12 +7,14 @@ import logging
 import math
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paddock.errors import Busy
 from paddock.supervisor.breaker import Breaker, BreakerLimits, BreakerState
+from paddock.supervisor.exit_report import Cause
 from paddock.supervisor.guardian import Guardian
 from paddock.supervisor.hang_watch import HangLimits
 from paddock.supervisor.host import RunnerHost
@@ -22,6 +24,7 @@ from paddock.supervisor.process import RunnerProcess
 from paddock.supervisor.register import Register, sweep
 from paddock.supervisor.runner_server import RunnerServer
 from paddock.supervisor.spare import SpareLimits, WarmSpare
+from paddock.supervisor.views import BreakerView, StableView
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Stable:
         self.guardian = Guardian()
         self._host = replace(host, register=Register(run_folder, self.guardian))
         self._breakers: dict[Key, Breaker] = {}
+        self._crashes: Counter[Cause] = Counter()
         self._servers: weakref.WeakSet[RunnerServer] = weakref.WeakSet()
         self.spare = WarmSpare(self._host, limits.spare, self._is_quiet, left_bytes=self._left_bytes)
 
@@ -81,6 +85,15 @@ class Stable:
             del self._breakers[key]
         return {key: refusal for key, breaker in self._breakers.items() if (refusal := _refusal(breaker, now))}
 
+    def view(self) -> StableView:
+        """How things are at this moment. Waits for nothing and changes nothing."""
+        now = self._clock()
+        return StableView(
+            spare=self.spare.view(),
+            breakers=tuple(_breaker_view(key, breaker, now) for key, breaker in self._breakers.items()),
+            crashes=dict(self._crashes),
+        )
+
     # ---- Care ----
 
     def admit(self, spec: RunnerSpec) -> None:
@@ -98,11 +111,12 @@ class Stable:
         if breaker := self._breakers.get(_key(spec)):
             breaker.stopped(self._clock())
 
-    def crashed(self, spec: RunnerSpec, cause: str) -> None:
+    def crashed(self, spec: RunnerSpec, cause: str, kind: Cause = Cause.CRASHED) -> None:
+        self._crashes[kind] += 1
         breaker = self._breakers.setdefault(_key(spec), Breaker(self._limits.breaker))
         breaker.name = spec.name
         breaker.crashed(self._clock(), cause)
-        logger.warning("event=crash model=%s breaker=%s cause=%r", spec.name, breaker.state, cause)
+        logger.warning("event=crash model=%s breaker=%s kind=%s cause=%r", spec.name, breaker.state, kind, cause)
         if breaker.state is BreakerState.OPEN:
             seconds = breaker.wait_seconds(self._clock())
             logger.error("event=breaker_open model=%s seconds=%.0f cause=%r", spec.name, seconds, cause)
@@ -118,6 +132,17 @@ class Stable:
 
 def _key(spec: RunnerSpec) -> Key:
     return (spec.model_path.name, spec.options)
+
+
+def _breaker_view(key: Key, breaker: Breaker, now: float) -> BreakerView:
+    return BreakerView(
+        model=breaker.name,
+        digest=key[0],
+        state=breaker.state,
+        crashes=breaker.recent_count(now),
+        retry_seconds=breaker.remaining_seconds(now),
+        cause=breaker.cause,
+    )
 
 
 def _refusal(breaker: Breaker, now: float) -> Busy | None:

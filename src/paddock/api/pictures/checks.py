@@ -14,6 +14,7 @@ import msgspec
 from paddock.api.pictures.headers import size_of
 from paddock.api.pictures.options import PictureOptions
 from paddock.errors import BadRequest, InvalidOption, Unsupported
+from paddock.memory.image import REFERENCE_PIXELS
 from paddock.protocol import ImageRequest
 from paddock.scheduler.order import LoadWish
 from paddock.store.images import MAX_GUIDANCE, MAX_STEPS, ImageFacts
@@ -27,8 +28,6 @@ MAX_PROMPT_CHARACTERS = 32_000
 """As at OpenAI; how many tokens that may be is the model's own."""
 MAX_PIXELS_TOGETHER = 4 * 4096 * 4096
 """Of all pictures of one request, which are in the server's memory together."""
-_REFERENCE_PIXELS = 1024 * 1024
-"""Larger pictures to work from are made smaller by the engine."""
 
 
 def image_facts(model: StoredModel) -> ImageFacts:
@@ -83,14 +82,14 @@ def given_tokens(request: ImageRequest, model: StoredModel) -> int:
     """About as many tokens have the pictures that the request brings."""
     sizes = (size_of(data) or (0, 0) for data in request.images)
     side = image_facts(model).cell
-    return sum(min(_REFERENCE_PIXELS, width * height) // side**2 for width, height in sizes)
+    return sum(min(REFERENCE_PIXELS, width * height) // side**2 for width, height in sizes)
 
 
 def _most_pixels(request: ImageRequest, model: StoredModel) -> int:
     if request.width:
         return request.width * request.height
     width, height = size_of(request.images[0]) or (0, 0)
-    return min(_REFERENCE_PIXELS, max(width * height, image_facts(model).cell ** 2))
+    return min(REFERENCE_PIXELS, max(width * height, image_facts(model).cell ** 2))
 
 
 def _check_prompts(request: ImageRequest, facts: ImageFacts) -> None:

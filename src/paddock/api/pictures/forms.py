@@ -9,7 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from paddock.api.body import bounded, in_words, read_json
+from paddock.api.body import bounded, has_long_integer, in_words, read_json
 from paddock.api.pictures.inputs import MAX_BYTES, decoded
 from paddock.api.pictures.openai_fields import texts_of
 from paddock.api.pictures.openai_schemas import EditBody
@@ -54,9 +54,12 @@ def _fields(form: FormData) -> EditBody:
             raise BadRequest(f'"{name}" must be a file in a form: send JSON with data URIs otherwise.')
     given = {name: value for name, value in form.multi_items() if isinstance(value, str) and value}
     try:
-        return msgspec.convert(given, EditBody, strict=False)
+        edit = msgspec.convert(given, EditBody, strict=False)
     except msgspec.ValidationError as error:
         raise BadRequest(in_words(str(error))) from None
+    if has_long_integer(edit):
+        raise BadRequest("The form holds an integer of more than 64 bits.")
+    return edit
 
 
 async def _files(form: FormData) -> tuple[bytes, ...]:

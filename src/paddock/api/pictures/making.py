@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
+from paddock.api.account import current_account
 from paddock.api.borrowing import Borrowing, Replaced
 from paddock.errors import RunnerError
 from paddock.protocol import Done, Image, ImageRequest, Preview, Step
@@ -55,6 +56,7 @@ async def make(borrowing: Borrowing, request: ImageRequest) -> AsyncGenerator[Ne
                     async for frame in frames:
                         is_silent = False
                         if isinstance(frame, Done):
+                            current_account().prompt_tokens += frame.prompt_eval_count
                             yield Finished(frame, lease.load_duration_ns)
                         elif isinstance(frame, Step | Preview | Image):
                             yield frame

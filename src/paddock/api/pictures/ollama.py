@@ -12,8 +12,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from paddock.api.answers import GenerateAnswer, Metrics
-from paddock.api.borrowing import Borrowing, client_of, keep_alive_of
+from paddock.api.answers import GenerateAnswer, Metrics, with_metrics
+from paddock.api.borrowing import Borrowing, keep_alive_of
+from paddock.api.caller import client_of, tenant_of
 from paddock.api.chunks import metrics_of, timestamp
 from paddock.api.pictures.checks import completed, image_facts, wish_of
 from paddock.api.pictures.inputs import check_files, decoded
@@ -37,6 +38,12 @@ class StepLine(GenerateAnswer, kw_only=True, frozen=True):
 
     completed: int
     total: int
+
+
+class PictureAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """What the last line has beside the figures: a PNG file, in base64."""
+
+    image: bytes
 
 
 class WaitLine(GenerateAnswer, kw_only=True, frozen=True):
@@ -66,6 +73,7 @@ async def generate(request: Request, body: GenerateBody, model: StoredModel, beg
         images=files,
         strength=options.strength,
         client=client_of(request),
+        tenant=tenant_of(request),
     )
     wanted = completed(asked, model)
     wish = wish_of(wanted, model, options)
@@ -91,6 +99,7 @@ def _check_texts_fields(body: GenerateBody, model: StoredModel) -> None:
         "logprobs": body.logprobs,
         "top_logprobs": body.top_logprobs,
         "shift": body.shift,
+        "_debug_render_only": body.debug_render_only,
     }
     for field, value in asked.items():
         if value:
@@ -135,5 +144,4 @@ def _line(news: News, name: str) -> msgspec.Struct | None:
 
 
 def _last(name: str, metrics: Metrics) -> dict[str, object]:
-    answer = GenerateAnswer(model=name, created_at=timestamp(), done=True)
-    return {**msgspec.to_builtins(answer), **msgspec.to_builtins(metrics)}
+    return with_metrics(GenerateAnswer(model=name, created_at=timestamp(), done=True), metrics)

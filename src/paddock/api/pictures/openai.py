@@ -13,8 +13,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paddock.api import sse
 from paddock.api.body import read_json
-from paddock.api.borrowing import Borrowing, client_of
+from paddock.api.borrowing import Borrowing
+from paddock.api.caller import caller_of
 from paddock.api.errors import openai_body_of
 from paddock.api.models import find_model
 from paddock.api.pictures.checks import completed, given_tokens, image_facts, tokens_of, wish_of
@@ -43,7 +45,6 @@ from paddock.protocol import Image, ImageRequest, Preview, Step
 from paddock.scheduler.order import LoadWish
 from paddock.store.library import StoredModel
 
-EVENTS = "text/event-stream"
 FILES_PATH = "/v1/images/files/"
 
 _encoder = msgspec.json.Encoder()
@@ -80,13 +81,13 @@ class _Order:
 
 
 async def generations(request: Request) -> Response:
-    """POST /v1/images/generations"""
+    """POST /v1/images/generations: pictures of a prompt."""
     body = await read_json(request, GenerationBody)
     return await _answer(request, body, (), "image_generation")
 
 
 async def edits(request: Request) -> Response:
-    """POST /v1/images/edits, with a form or with JSON"""
+    """POST /v1/images/edits: pictures of a prompt and of given pictures, in a form or in JSON."""
     body, files = await read_edit(request)
     if not files:
         raise BadRequest("image is required")
@@ -95,7 +96,7 @@ async def edits(request: Request) -> Response:
 
 
 async def picture_file(request: Request) -> Response:
-    """GET /v1/images/files/{name}"""
+    """GET /v1/images/files/{name}: a picture that an answer gave the address of, for an hour."""
     name = request.path_params["name"]
     data = await _files_of(request).read(name)
     headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
@@ -112,7 +113,7 @@ async def _answer(
     model = await find_model(services, body.model or "")
     image_facts(model)
     delivery = delivery_of(body)
-    wanted, wish = _wanted(request_of(body, files, client_of(request)), model)
+    wanted, wish = _wanted(request_of(body, files, caller_of(request)), model)
     order = _Order(
         model=model,
         borrowing=Borrowing(services, model, wish),
@@ -123,7 +124,7 @@ async def _answer(
         files=_files_of(request),
     )
     if delivery.is_streamed:
-        return Stream(_events(order), EVENTS, _error_event)
+        return Stream(_events(order), sse.EVENTS, _error_event)
     return Stream(_whole(order), JSON)
 
 
@@ -221,11 +222,11 @@ def _all(made: list[Image], order: _Order) -> list[Image]:
 
 
 def _event(event: StepEvent | PartialEvent | CompletedEvent) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (event.type.encode(), _encoder.encode(event))
+    return sse.event(event.type, _encoder.encode(event))
 
 
 def _error_event(error: PaddockError) -> bytes:
-    return b"event: error\ndata: " + openai_body_of(error) + b"\n\n"
+    return sse.event("error", openai_body_of(error))
 
 
 def _size(picture: Image) -> str:

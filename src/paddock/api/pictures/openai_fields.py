@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from paddock.api.caller import Caller
 from paddock.api.pictures.encoding import Format
 from paddock.api.pictures.openai_schemas import EditBody, PictureBody
 from paddock.errors import BadRequest, InvalidOption, Unsupported
@@ -55,7 +56,7 @@ def delivery_of(body: PictureBody) -> Delivery:
     return Delivery(_FORMATS[written], compression, by_url, is_streamed)
 
 
-def request_of(body: PictureBody, files: tuple[bytes, ...], client: str) -> ImageRequest:
+def request_of(body: PictureBody, files: tuple[bytes, ...], caller: Caller) -> ImageRequest:
     """The body as the one internal request; whether a model can honour it is checked elsewhere. BadRequest."""
     if not body.prompt:
         raise BadRequest("prompt is required")
@@ -72,7 +73,8 @@ def request_of(body: PictureBody, files: tuple[bytes, ...], client: str) -> Imag
         images=files,
         strength=body.strength,
         previews=body.partial_images or 0,
-        client=client,
+        client=caller.client,
+        tenant=caller.tenant,
     )
 
 

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paddock.errors import InvalidOption, Unsupported
-from paddock.options import Source, parse_options
+from paddock.options import PICTURE_OPTIONS, Source, parse_options
 
 _OF_PICTURES = ("guidance", "strength")
-_KNOWN_SAMPLING = {"seed"}
-_KNOWN_RUNNER = {"num_gpu", "num_thread"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def _checked(given: Mapping[str, object], source: Source) -> dict[str, int | flo
     parsed = parse_options({name: value for name, value in given.items() if name not in _OF_PICTURES}, source=source)
     found = {**parsed.sampling_overrides, **parsed.runner_overrides}
     for name in found:
-        if name not in _KNOWN_SAMPLING | _KNOWN_RUNNER:
+        if name not in PICTURE_OPTIONS:
             raise Unsupported(f'{source} "{name}" is for texts, and this model makes pictures: leave it out.')
     return {**own, **{name: int(value) for name, value in found.items() if isinstance(value, int | float)}}
 

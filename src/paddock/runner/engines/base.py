@@ -22,6 +22,7 @@ from paddock.protocol import (
     TokenizeRequest,
 )
 from paddock.runner.engines.text.answer.style import AnswerStyle
+from paddock.runner.engines.text.answer.thinking_limit import ThinkingLimit
 
 Report = Callable[[float], None]
 """Takes the share of the load done, 0 to 1."""
@@ -94,6 +95,10 @@ class Prompt:
     """What the answer has to be read with."""
     constraint: Constraint | None = None
     """What the answer, not its thinking, has to obey."""
+    thinking_limit: ThinkingLimit | None = None
+    """What ends the thinking where it has a bound."""
+    tells_prompt: bool = False
+    """As in the request."""
     client: str = ""
     tenant: str = ""
     """Both as in the request."""
@@ -182,6 +187,9 @@ class Engine(Protocol):
 
     def render(self, request: ChatRequest) -> str:
         """The prompt that a conversation becomes. BadRequest."""
+
+    def count(self, request: ChatRequest) -> int:
+        """How many tokens the prompt has that a conversation becomes, whether or not they fit. BadRequest."""
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
         """Token ids of a text."""

@@ -13,6 +13,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
 from paddock.runner.engines.text.batch import Batch, can_merge
+from paddock.runner.engines.text.group import Group
 from paddock.runner.engines.text.model.kv_caches import make_caches
 from tests.runner.architectures import ARCHITECTURES, TOGETHER, VOCABULARY, make_model
 
@@ -62,7 +63,7 @@ def test_sequences_that_come_and_go_at_any_time_have_the_logits_they_would_have_
     for step in range(32):
         if len(rows) < 5 and (not rows or source.random() < 0.35):
             prompt = prompt_of(step)
-            batch.join(read(model, prompt), len(prompt) - 1)
+            batch.join(Group(read(model, prompt), [len(prompt) - 1]))
             rows.append(Alone(model, prompt))
             tokens.append(prompt[-1])
             is_new = True
@@ -91,7 +92,7 @@ def test_the_caches_of_a_sequence_in_a_batch_continue_alone(name):
     prompts = [prompt_of(seed) for seed in (1, 2, 3)]
     alone = [Alone(model, prompt) for prompt in prompts]
     for prompt in prompts:
-        batch.join(read(model, prompt), len(prompt) - 1)
+        batch.join(Group(read(model, prompt), [len(prompt) - 1]))
     fed = mx.array([prompt[-1] for prompt in prompts], dtype=mx.int32)
     for _ in range(20):
         fed = mx.argmax(batch.forward(fed), axis=-1)

@@ -69,3 +69,19 @@ def test_nobody_waits_for_more_than_one_turn_of_every_other_client(clients):
         for earlier, later in itertools.pairwise(places):
             between = [entry[0] for entry in served[earlier + 1 : later]]
             assert len(between) == len(set(between))
+
+
+def test_looking_in_turn_shows_the_order_in_which_they_would_be_taken():
+    queue = queue_of("a1", "a2", "a3", "b1", "c1", "b2")
+
+    assert list(queue.in_turn()) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert drained(queue) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_a_client_that_had_a_turn_out_of_order_goes_behind_the_others():
+    queue = queue_of("a1", "a2", "b1", "b2", "c1")
+    queue.remove("a1")
+    queue.put_behind("a")
+    queue.put_behind("nobody")
+
+    assert drained(queue) == ["b1", "c1", "a2", "b2"]

@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 
 from paddock.errors import BadRequest
-from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Sampling, Text
+from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Sampling, Text, ToolCall
 from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.engine import TextEngine
 from tests.runner.engines.text.schemas import REAL, drawn
@@ -109,3 +109,31 @@ def test_a_call_and_a_schema_cannot_be_demanded_at_once(engine):
 
     with pytest.raises(BadRequest):
         engine.prepare(request)
+
+
+def test_the_tool_that_has_to_be_called_is_called_once(engine: TextEngine) -> None:
+    template = (
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}{{ message.content }}"
+        "{# <tool_call> tool_call.name #}{% endfor %}"
+    )
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+
+    def demanding(name: str, seed: int) -> ChatRequest:
+        return ChatRequest(
+            messages=(ChatMessage(role="user", content="Hello"),),
+            template=template,
+            tools=(tool,),
+            tool_choice="required",
+            tool_choice_name=name,
+            sampling=Sampling(temperature=1.0, seed=seed, num_predict=BUDGET_TOKENS),
+        )
+
+    named = run(engine, *(demanding("now", seed) for seed in range(4)))
+    unnamed = run(engine, *(demanding("", seed) for seed in range(4)))
+
+    assert [len(calls_in(frames)) for frames in named] == [1, 1, 1, 1]
+    assert max(len(calls_in(frames)) for frames in unnamed) > 1
+
+
+def calls_in(frames: list) -> list[ToolCall]:
+    return [frame for frame in frames if isinstance(frame, ToolCall)]

@@ -207,6 +207,9 @@ class EmbeddingEngine:
     def render(self, request: ChatRequest) -> str:
         raise BadRequest("This model has no chat template.")
 
+    def count(self, _request: ChatRequest) -> int:
+        raise BadRequest("This model has no chat template.")
+
     def tokenize(self, request: TokenizeRequest) -> list[int]:
         return self._preparing.tokenize(request)
 

@@ -151,6 +151,9 @@ class ImageEngine:
     def render(self, _request: ChatRequest) -> str:
         raise Unsupported(_NO_TEXT)
 
+    def count(self, _request: ChatRequest) -> int:
+        raise Unsupported(_NO_TEXT)
+
     def tokenize(self, request: TokenizeRequest) -> list[int]:
         return self._preparing.tokenize(request)
 

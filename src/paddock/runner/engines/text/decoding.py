@@ -15,7 +15,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from paddock.runner.engines.text.batch import Batch, Caches
+from paddock.runner.engines.text.batch import Batch
+from paddock.runner.engines.text.group import Caches, Group
 from paddock.runner.engines.text.sampling import device as device_sampling
 from paddock.runner.engines.text.sampling import host as host_sampling
 from paddock.runner.engines.text.sampling.device import DeviceLikelihoods
@@ -71,18 +72,20 @@ class Decoder:
         """All in the batch."""
         return list(self._rows)
 
-    def join(self, sequence: Sequence, logits: mx.array) -> None:
-        """Take a sequence in, with the logits (1, vocabulary) of its first token. Its caches are the batch's now."""
+    def join(self, sequences: list[Sequence], group: Group, logits: mx.array) -> None:
+        """Take sequences in, with the logits (sequences, vocabulary) of their first tokens. Their caches are the
+        batch's now."""
         self._settle()
         logits = self._known(logits)
         if self._chosen is not None:
-            chosen = mx.array(self._choose(logits, [sequence]))
+            chosen = mx.array(self._choose(logits, sequences))
             self._chosen = mx.concatenate([mx.array(self._chosen), chosen])
-        self._batch.join(sequence.caches, sequence.length)
+        self._batch.join(group)
         self._logits = logits if self._logits is None else mx.concatenate([self._logits, logits])
-        self._rows.append(sequence)
+        self._rows += sequences
         self._options = None
-        sequence.caches = []
+        for sequence in sequences:
+            sequence.caches = []
 
     def remove(self, sequence: Sequence) -> Caches:
         """Take a sequence out; its caches, to be read only, if anybody wants them."""

@@ -24,9 +24,10 @@ from paddock.protocol import (
 )
 from paddock.runner.engines import allocator
 from paddock.runner.engines.base import EngineOptions, Passages, Prompt, Report, RequestId
-from paddock.runner.engines.text.batch import Caches, can_merge
+from paddock.runner.engines.text.batch import can_merge
 from paddock.runner.engines.text.decoding import Decoder, Produced
 from paddock.runner.engines.text.fair_queue import FairQueue
+from paddock.runner.engines.text.group import Caches, Group
 from paddock.runner.engines.text.meter import Meter
 from paddock.runner.engines.text.model import cpu_forms
 from paddock.runner.engines.text.model.kv_caches import CacheMaker
@@ -36,6 +37,7 @@ from paddock.runner.engines.text.prefix.cache import PrefixCache
 from paddock.runner.engines.text.prompt.preparation import Preparation
 from paddock.runner.engines.text.prompt.renderer import Renderer
 from paddock.runner.engines.text.reading import Reader
+from paddock.runner.engines.text.reading_together import can_read_together
 from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
 from paddock.runner.engines.text.speculation.draft import Draft, load_draft, part_of
 from paddock.runner.engines.text.speculation.policy import Policy
@@ -129,11 +131,18 @@ class TextEngine:
         self._loaded = loaded
         make_caches = CacheMaker(loaded.model, self._options.kv_bits).make
         speculator = self._load_draft(loaded, make_caches, report)
-        self._reader = Reader(loaded.model, make_caches, self._prefixes, self._pace)
+        merges = self._options.parallel > 1 and can_merge(loaded.model, make_caches)
+        self._reader = Reader(
+            loaded.model,
+            make_caches,
+            self._prefixes,
+            self._pace,
+            reads_together=merges and can_read_together(loaded.model, make_caches),
+        )
         self._decoder = Decoder(
             loaded.model,
             loaded.vocabulary,
-            merges=self._options.parallel > 1 and can_merge(loaded.model, make_caches),
+            merges=merges,
             on_device=mx.default_device() != mx.cpu,
             keeps=self._options.prefix_cache_bytes > 0,
             speculator=speculator,
@@ -186,9 +195,9 @@ class TextEngine:
         return told
 
     def _begin(self, sequence: Sequence) -> list[Frame]:
-        self._reading.begin(sequence)
+        frames = self._reading.begin(sequence)
         self._prefilling.add(sequence.prompt.client, sequence)
-        return []
+        return frames
 
     def _read_prompts(self) -> tuple[Told, float]:
         """Read one chunk; beside answers, as much as the pace allows between two of their tokens. Frames, and the
@@ -196,19 +205,45 @@ class TextEngine:
         if not self._prefilling:
             return [], 0.0
         if not len(self._decoding):
-            return self._read_chunk(self._options.num_batch), 0.0
+            return self._read_some(self._options.num_batch), 0.0
         self._decoding.wait()
         began = time.monotonic()
         budget_seconds = self._pace.budget_seconds
         most_tokens = self._pace.chunk(budget_seconds, self._prefilling.first().length)
         told: Told = []
         while most_tokens > 0:
-            told += self._read_chunk(most_tokens)
+            told += self._read_some(most_tokens)
             if not self._prefilling:
                 break
             left_seconds = budget_seconds - (time.monotonic() - began)
             most_tokens = self._pace.chunk(left_seconds, self._prefilling.first().length, is_first=False)
         return told, time.monotonic() - began
+
+    def _read_some(self, most_tokens: int) -> Told:
+        """Several whole prompts, or a chunk of one."""
+        together = self._reading.together(self._prefilling.in_turn(), most_tokens)
+        return self._read_together(together) if len(together) > 1 else self._read_chunk(most_tokens)
+
+    def _read_together(self, sequences: list[Sequence]) -> Told:
+        try:
+            group, logits = self._reading.read_together(sequences)
+        except BaseException as error:
+            logger.error("%d prompts could not be read together", len(sequences), exc_info=error)
+            failed = as_failed(error)
+            for sequence in sequences:
+                self._forget(sequence)
+            return [(sequence.request_id, failed) for sequence in sequences]
+        self._join(sequences, group, logits)
+        for sequence in sequences:
+            self._prefilling.put_behind(sequence.prompt.client)
+        return []
+
+    def _join(self, sequences: list[Sequence], group: Group, logits: mx.array) -> None:
+        for sequence in sequences:
+            sequence.decodes()
+            self._prefilling.remove(sequence)
+        self._meter.prompt_read()
+        self._decoding.join(sequences, group, logits)
 
     def _read_chunk(self, most_tokens: int) -> Told:
         sequence = self._prefilling.first()
@@ -219,11 +254,8 @@ class TextEngine:
         frames = self._reading.read(sequence, most_tokens)
         if sequence.next_chunk(1):
             return frames
-        logits, last = self._reading.finish(sequence)
-        sequence.decodes()
-        self._prefilling.remove(sequence)
-        self._meter.prompt_read()
-        self._decoding.join(sequence, logits)
+        group, logits, last = self._reading.finish(sequence)
+        self._join([sequence], group, logits)
         return [*frames, *last]
 
     def _decode(self) -> Told:
@@ -313,6 +345,9 @@ class TextEngine:
 
     def render(self, request: ChatRequest) -> str:
         return self._preparing.render(request)
+
+    def count(self, request: ChatRequest) -> int:
+        return self._preparing.count(request)
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
         return self._preparing.tokenize(request)

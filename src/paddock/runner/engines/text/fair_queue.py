@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from itertools import zip_longest
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+
+_NOBODY: Any = object()
 
 
 class FairQueue(Generic[Item]):
@@ -37,6 +40,11 @@ class FairQueue(Generic[Item]):
             self._order.append(client)
         self._queues[client].append(item)
 
+    def in_turn(self) -> Iterator[Item]:
+        """All that wait, in the order in which they would be taken."""
+        rounds = zip_longest(*(self._queues[client] for client in self._order), fillvalue=_NOBODY)
+        return (item for each in rounds for item in each if item is not _NOBODY)
+
     def first(self) -> Item:
         """The item whose turn it is; there must be one. It goes on waiting."""
         return self._queues[self._order[0]][0]
@@ -44,6 +52,12 @@ class FairQueue(Generic[Item]):
     def pass_on(self) -> None:
         """The client whose turn it was goes behind the others; its items keep their order."""
         self._order.rotate(-1)
+
+    def put_behind(self, client: str) -> None:
+        """The client, which had a turn, goes behind the others, if it has items yet."""
+        if client in self._queues:
+            self._order.remove(client)
+            self._order.append(client)
 
     def take(self) -> Item:
         """The item whose turn it is, which waits no longer; there must be one."""

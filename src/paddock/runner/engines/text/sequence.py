@@ -48,7 +48,7 @@ class Sequence:
     def __init__(self, request_id: RequestId, decode: Decode, prompt: Prompt, limits: SequenceLimits) -> None:
         self.request_id = request_id
         self.prompt = prompt
-        is_constrained = prompt.constraint is not None
+        is_constrained = prompt.constraint is not None or prompt.thinking_limit is not None
         self.chooser = Chooser(prompt.sampling, prompt.tokens, limits.context_length, is_constrained=is_constrained)
         self.caches: list[Any] = []
         """Layer by layer, what was read so far; a batch's from when it decodes on."""
@@ -64,6 +64,7 @@ class Sequence:
         self._taken: list[int] = []
         self._fed = 0
         self._generated = 0
+        self._thought = 0
         room = limits.context_length - len(prompt.tokens)
         self._budget = min(prompt.sampling.num_predict, room) if prompt.sampling.num_predict > 0 else room
         self._started_ns = 0
@@ -98,16 +99,18 @@ class Sequence:
 
     @property
     def is_constrained(self) -> bool:
-        """Whether not every token may come at every place."""
-        return self.prompt.constraint is not None
+        """Whether not every token may come at the next places."""
+        limit = self.prompt.thinking_limit
+        return self.prompt.constraint is not None or (limit is not None and limit.is_near)
 
     # ---- reading the prompt ----
 
-    def begin(self, caches: list[Any], read: int, pauses: Iterable[int]) -> None:
+    def begin(self, caches: list[Any], read: int, pauses: Iterable[int]) -> list[Frame]:
         """Start to read, with caches that hold so many tokens already, pausing where so many have been read."""
         self._started_ns = time.monotonic_ns()
         self.caches, self._read, self._cached, self._pauses = caches, read, read, deque(pauses)
         self._enter(SequenceState.PREFILLING)
+        return [PromptProgress(done=read, total=len(self.prompt.tokens))] if self.prompt.tells_prompt else []
 
     def next_chunk(self, most_tokens: int) -> tuple[int, ...]:
         """What of the prompt to read next: up to the next pause, and never the last token, which makes the logits."""
@@ -121,6 +124,11 @@ class Sequence:
         total = len(self.prompt.tokens)
         is_told = total - 1 > self._limits.num_batch and self._read != total - 1
         return [PromptProgress(done=self._read, total=total)] if is_told else []
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether nothing of its prompt was read yet, now or earlier, and reading need not pause."""
+        return not self._read and not self._pauses
 
     @property
     def is_at_pause(self) -> bool:
@@ -157,10 +165,14 @@ class Sequence:
         goes_on = self.goes_on_after(token)
         self._generated += 1
         self.chooser.window.add(token)
-        was_constrained = self.is_constrained and self._answer.is_constrained
+        was_constrained = self.prompt.constraint is not None and self._answer.is_constrained
+        was_thinking = self._answer.is_thinking
         frames = self._answer.add(token, self._named(token, likelihoods) if likelihoods else None)
+        self._thought += was_thinking or self._answer.is_thinking
         if was_constrained and self.prompt.constraint is not None:
             self.prompt.constraint.accept(token)
+        if self.prompt.thinking_limit is not None:
+            self.prompt.thinking_limit.took(token, is_thinking=self._answer.is_thinking)
         if self._answer.is_stopped or (was_constrained and self._is_complete):
             return [*frames, *self._finish("stop")]
         if not goes_on:
@@ -173,8 +185,10 @@ class Sequence:
         return self.prompt.constraint is not None and self.prompt.constraint.is_finished
 
     def _constrain(self) -> None:
-        if self.prompt.constraint is not None:
-            self.mask = self.prompt.constraint.allowed(self.remaining) if self._answer.is_constrained else None
+        limit, constraint = self.prompt.thinking_limit, self.prompt.constraint
+        self.mask = limit.allowed if limit is not None else None
+        if self.mask is None and constraint is not None and self._answer.is_constrained:
+            self.mask = constraint.allowed(self.remaining)
 
     def _named(self, token: int, likelihoods: Likelihoods) -> TokenLogprobs:
         name = self._name(token)
@@ -209,5 +223,7 @@ class Sequence:
             eval_duration_ns=time.monotonic_ns() - self._decoding_ns,
             context=(*self.prompt.tokens, *answer) if self.prompt.return_context else None,
             cached_tokens=self._cached,
+            thinking_tokens=self._thought,
+            stop_string=self._answer.stop_string,
         )
         return [*frames, done]

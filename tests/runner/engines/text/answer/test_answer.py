@@ -58,6 +58,25 @@ def test_thinking_that_nobody_wants_is_not_told():
     assert summary(said(answer_in(HIDDEN), "<think>Hm</think>Yes")) == [("text", "Yes")]
 
 
+def test_an_answer_may_end_with_its_first_call():
+    style = replace(EVERYTHING, ends_with_call=True)
+    call = written("add", a=1)
+    answer = answer_in(style)
+
+    frames = said(answer, f"Yes{call}{call}No")
+
+    assert summary(frames) == [("text", "Yes"), ("call", "add", {"a": 1})]
+    assert answer.is_stopped
+
+
+def test_of_calls_that_come_at_once_the_first_one_ends_the_answer():
+    style = replace(EVERYTHING, ends_with_call=True)
+    calls = f"{written('add', a=1)}{written('add', a=2)}No"
+    answer = Answer(lambda _tokens: calls, Prompt(tokens=(1,), sampling=Sampling(), style=style))
+
+    assert summary([*answer.add(1), *answer.finish()]) == [("call", "add", {"a": 1})]
+
+
 def test_a_grammar_begins_after_the_thinking():
     answer = answer_in(replace(THINKING, begins_thinking=True))
     constrained = []

@@ -79,6 +79,28 @@ def test_nothing_is_demanded_unless_it_is_required(constraints, choice):
     assert constraints.for_tools(TOOLS, choice, "", HERMES) is None
 
 
+def test_an_answer_may_be_calls_or_obey_a_schema(constraints, tokenizer):
+    answer_schema = obj(total=WHOLE)
+    kinds = set()
+    for seed in range(12):
+        constraint = constraints.for_tools_or_schema(TOOLS, HERMES, json.dumps(answer_schema))
+        found = walk(constraint, tokenizer.eos_token_ids, random.Random(seed), 300)
+        text = found.text(tokenizer)
+        assert found.ended
+        kinds.add("calls" if text.startswith("<tool_call>") else "answer")
+        for call in (json.loads(part.strip().removesuffix("</tool_call>")) for part in text.split("<tool_call>")[1:]):
+            check(PARAMETERS[call["name"]], call["arguments"])
+        if "<tool_call>" not in text:
+            check(answer_schema, json.loads(text))
+
+    assert kinds == {"calls", "answer"}
+
+
+def test_either_is_refused_for_what_cannot_be_enforced(constraints):
+    with pytest.raises(BadRequest, match='"not"'):
+        constraints.for_tools_or_schema(TOOLS, HERMES, '{"not": {}}')
+
+
 def test_a_tool_that_does_not_exist_cannot_be_demanded(constraints):
     with pytest.raises(BadRequest, match="not among the tools"):
         constraints.for_tools(TOOLS, "required", "other", HERMES)

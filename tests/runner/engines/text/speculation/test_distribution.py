@@ -18,6 +18,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from paddock.protocol import Done, Sampling
 from paddock.runner.engines.base import Prompt
 from paddock.runner.engines.text.decoding import Decoder
+from paddock.runner.engines.text.group import Group
 from paddock.runner.engines.text.sampling.host import NOTHING
 from paddock.runner.engines.text.sequence import Sequence, SequenceLimits
 from paddock.runner.engines.text.speculation.draft import Draft
@@ -93,7 +94,7 @@ def text(decoder: Decoder, model: Table, sampling: Sampling) -> tuple[int, ...]:
     logits = model(mx.array([[0]]), cache=sequence.caches)[:, -1, :]
     sequence.has_read(1)
     sequence.decodes()
-    decoder.join(sequence, logits)
+    decoder.join([sequence], Group(sequence.caches, [sequence.length]), logits)
     tokens, frames = [], []
     while not sequence.is_finished:
         for produced in decoder.step():

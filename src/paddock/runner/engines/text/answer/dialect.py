@@ -61,7 +61,11 @@ class Dialect:
         if template and abilities.is_harmony(template):
             syntax = self._tool_syntax(request, template)
             return AnswerStyle(
-                is_harmony=True, hides_thinking=hides_thinking, tool_syntax=syntax, spelling=self._spelling
+                is_harmony=True,
+                hides_thinking=hides_thinking,
+                tool_syntax=syntax,
+                ends_with_call=request.one_call,
+                spelling=self._spelling,
             )
         start, end = self.thinking_marks(template)
         return AnswerStyle(
@@ -70,6 +74,7 @@ class Dialect:
             begins_thinking=bool(start) and prompt_end.rstrip().endswith(start),
             hides_thinking=hides_thinking,
             tool_syntax=self._tool_syntax(request, template),
+            ends_with_call=request.one_call,
             left_out=tuple(self._tokenizer.structural_markers),
             spelling=self._spelling,
         )

@@ -44,6 +44,11 @@ class HarmonyText:
         """Whether what comes next is the answer itself."""
         return self._header is None and self._channel == "final"
 
+    @property
+    def is_thinking(self) -> bool:
+        """Whether what comes next is thought."""
+        return self._header is None and self._channel == "analysis" and not self._recipient
+
     def feed(self, text: str) -> list[Frame]:
         """What a piece of text adds."""
         frames: list[Frame] = []

@@ -45,6 +45,11 @@ class MarkedText:
         """Whether what comes next is the answer, or a call in its place."""
         return self._place is not Place.THINKING
 
+    @property
+    def is_thinking(self) -> bool:
+        """Whether what comes next is thought."""
+        return self._place is Place.THINKING
+
     def feed(self, text: str) -> list[Frame]:
         """What a piece of text adds."""
         self._held += text

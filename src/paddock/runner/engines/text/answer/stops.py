@@ -18,16 +18,23 @@ class StopMatcher:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
-        self.matched = False
+        self.match = ""
+        """The stop string that came; empty as long as none has."""
+
+    @property
+    def matched(self) -> bool:
+        """Whether one came."""
+        return bool(self.match)
 
     def feed(self, text: str) -> str:
         """The text that is now safe to show; nothing more after a match."""
         if self.matched:
             return ""
         text = self._held + text
-        if (cut := self._first_match(text)) is not None:
-            self.matched, self._held = True, ""
-            return text[:cut]
+        if (found := self._first_match(text)) is not None:
+            start, self.match = found
+            self._held = ""
+            return text[:start]
         keep = len(text) - possible_start(text, self._stops)
         self._held = text[keep:]
         return text[:keep]
@@ -37,10 +44,10 @@ class StopMatcher:
         held, self._held = self._held, ""
         return held
 
-    def _first_match(self, text: str) -> int | None:
-        """Where the first match starts."""
-        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
-        return min(found)[1] if found else None
+    def _first_match(self, text: str) -> tuple[int, str] | None:
+        """Where the first match starts, and what matched."""
+        found = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
+        return min(found)[1:] if found else None
 
 
 def possible_start(text: str, marks: Sequence[str]) -> int:

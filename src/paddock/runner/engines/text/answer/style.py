@@ -48,6 +48,8 @@ class AnswerStyle:
     """Whether the answer comes in channels, each message with a header."""
     tool_syntax: ToolSyntax | None = None
     """Only where tools were offered."""
+    ends_with_call: bool = False
+    """Whether the answer ends with its first call."""
     left_out: tuple[str, ...] = field(default=())
     """Other marks that never reach a client."""
     spelling: Spelling | None = None

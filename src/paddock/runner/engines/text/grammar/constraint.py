@@ -27,7 +27,7 @@ from paddock.runner.engines.text.grammar.json_place import JsonPlace
 from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, leads_to_end, row_of
 from paddock.runner.engines.text.grammar.schema_size import largest_part_bytes
 from paddock.runner.engines.text.grammar.schema_vetting import vet
-from paddock.runner.engines.text.grammar.tool_grammar import CallStyle
+from paddock.runner.engines.text.grammar.tool_grammar import CallableTool, CallStyle
 from paddock.runner.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -177,9 +177,17 @@ class Constraints:
         """
         if choice != "required":
             return None
-        callable_tools = tool_grammar.chosen(tools, name)
-        text = tool_grammar.lark(callable_tools, style, self._known.special_tokens, JSON_OPTIONS)
-        schemas = [tool.parameters for tool in callable_tools]
+        return self._of_calls(tool_grammar.chosen(tools, name), style, None)
+
+    def for_tools_or_schema(self, tools: Sequence[Mapping[str, Any]], style: CallStyle, schema_text: str) -> Constraint:
+        """The constraint to either: calls of tools, or an answer of the schema. BadRequest as for the other two."""
+        return self._of_calls(tool_grammar.chosen(tools, ""), style, vet(schema_text))
+
+    def _of_calls(
+        self, tools: Sequence[CallableTool], style: CallStyle, answer: Mapping[str, Any] | None
+    ) -> Constraint:
+        text = tool_grammar.lark(tools, style, self._known.special_tokens, JSON_OPTIONS, answer)
+        schemas = [*(tool.parameters for tool in tools), *(() if answer is None else (answer,))]
         grammar = self._kept.pop(text, None) or self._approved(text, schemas)
         self._keep(text, grammar)
         return Constraint(grammar, self._known)

@@ -72,19 +72,29 @@ def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def lark(
-    tools: Sequence[CallableTool], style: CallStyle, special_tokens: Mapping[str, int], json_options: Mapping[str, Any]
+    tools: Sequence[CallableTool],
+    style: CallStyle,
+    special_tokens: Mapping[str, int],
+    json_options: Mapping[str, Any],
+    answer: Mapping[str, Any] | None = None,
 ) -> str:
-    """llguidance's grammar of one call or, where the style has them, up to MAX_CALLS of them."""
+    """llguidance's grammar of one call or, where the style has them, up to MAX_CALLS of them; or else, where there is a
+    schema for it, of an answer."""
     names = " | ".join(f"call_{index}" for index in range(len(tools)))
     more = f"({_literal(style.between, special_tokens)} call){{0,{MAX_CALLS - 1}}}" if style.may_repeat else ""
-    rules = [f"start: call {more}", f"call: {names}"]
+    rules = [f"start: call {more}" + (" | answer" if answer is not None else ""), f"call: {names}"]
     for index, tool in enumerate(tools):
         name = json.dumps(tool.name, ensure_ascii=False) if style.quotes_name else tool.name
         before = _literal(style.opening + name + style.middle, special_tokens)
-        schema = json.dumps({**tool.parameters, "x-guidance": dict(json_options)}, ensure_ascii=False)
         rules.append(f"call_{index}: {before} arguments_{index} {_literal(style.closing, special_tokens)}")
-        rules.append(f"arguments_{index}: %json {schema}")
+        rules.append(f"arguments_{index}: %json {_with(tool.parameters, json_options)}")
+    if answer is not None:
+        rules.append(f"answer: %json {_with(answer, json_options)}")
     return "\n".join(rules) + "\n"
+
+
+def _with(schema: Mapping[str, Any], json_options: Mapping[str, Any]) -> str:
+    return json.dumps({**schema, "x-guidance": dict(json_options)}, ensure_ascii=False)
 
 
 def _literal(text: str, special_tokens: Mapping[str, int]) -> str:

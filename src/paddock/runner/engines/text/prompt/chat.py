@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from paddock.errors import BadRequest, ContextTooLong
+from paddock.errors import BadRequest, ContextTooLong, Unsupported
 from paddock.protocol import ChatMessage, ChatRequest
 from paddock.runner.engines.text.answer.dialect import Dialect, offers_tools
 from paddock.runner.engines.text.prompt.renderer import Renderer
@@ -49,15 +49,18 @@ class ChatTemplate:
 
         A model without a template gets the contents with blank lines between them. Where the answer has to obey a
         grammar and the model thinks first, the prompt opens the thinking: then it is known where the answer begins.
+        An answer that has begun already stands at the end of the prompt.
         """
         template = self.template_of(request)
         self.dialect.check(request, template)
         if template == "":
-            return "\n\n".join(message.content for message in messages)
+            return "\n\n".join([*(message.content for message in messages), *filter(None, [request.prefill])])
         if not messages:
             raise BadRequest("A conversation needs at least one message.")
         text = self._rendered(request, template, messages)
         start, end = self.dialect.thinking_marks(template)
+        if request.prefill:
+            return _begun(text, request.prefill, start, end, template)
         needs_grammar = request.answer_schema or request.tool_choice == "required"
         if start and needs_grammar and self.dialect.thinks(request, template):
             return text if text.rstrip().endswith((start, end)) else text + start
@@ -124,6 +127,15 @@ class ChatTemplate:
         except (TypeError, ValueError, LookupError, AttributeError, AssertionError, jinja2.TemplateError) as error:
             logger.debug("the chat template failed", exc_info=error)
             raise BadRequest("The chat template failed on this conversation: check its roles and contents.") from None
+
+
+def _begun(text: str, prefill: str, think_start: str, think_end: str, template: str | None) -> str:
+    """A prompt after which the answer has begun. Where it opens the thinking, that is empty."""
+    if template and is_harmony(template):
+        raise Unsupported("This model writes its answers in channels: an answer cannot be begun for it.")
+    if think_start and text.rstrip().endswith(think_start):
+        text = f"{text.rstrip()}\n\n{think_end}\n\n"
+    return text + prefill
 
 
 def _without_preamble(turn: Turn) -> Turn:

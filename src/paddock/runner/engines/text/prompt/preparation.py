@@ -5,13 +5,16 @@ owns MLX and touches none of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
 from paddock.errors import BadRequest, DamagedModel, Unsupported
 from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Sampling, TokenizeRequest
 from paddock.runner.engines.base import Constraint, Prompt
+from paddock.runner.engines.text.answer.dialect import offers_tools
 from paddock.runner.engines.text.answer.style import AnswerStyle
+from paddock.runner.engines.text.answer.thinking_limit import ThinkingLimit, closing_of
 from paddock.runner.engines.text.grammar.constraint import Constraints
 from paddock.runner.engines.text.grammar.tool_grammar import style_of_calls
 from paddock.runner.engines.text.model.loading import LoadedModel
@@ -38,7 +41,7 @@ class Preparation:
         self._context_length = context_length
 
     def prepare(self, request: CompletionRequest | ChatRequest) -> Prompt:
-        """As `Engine.prepare`; so are the next three."""
+        """As `Engine.prepare`; so are the next four."""
         sampling.check(request.sampling, self._loaded.vocabulary)
         self._check_ids("context", request.context)
         tokens = self._tokens_of(request)
@@ -51,15 +54,21 @@ class Preparation:
             tokens=tuple(tokens),
             sampling=self._sampling_of(request),
             return_context=request.return_context,
-            continues_text=isinstance(request, CompletionRequest),
+            continues_text=isinstance(request, CompletionRequest) or bool(request.prefill),
             style=style,
             constraint=self._constraint_of(request, style),
+            thinking_limit=self._thinking_limit_of(request, style),
+            tells_prompt=isinstance(request, ChatRequest) and request.tells_prompt,
             client=request.client,
             tenant=request.tenant,
         )
 
     def render(self, request: ChatRequest) -> str:
         return self._template.render(request, request.messages)
+
+    def count(self, request: ChatRequest) -> int:
+        self._check_ids("context", request.context)
+        return len(request.context) + len(self._encode_conversation(request, request.messages))
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
         return self._encode(request.text, special=request.add_special_tokens)
@@ -90,17 +99,29 @@ class Preparation:
         end = self.decode(tokens[-_PROMPT_END_TOKENS:])
         return dialect.style(request, self._template.template_of(request), end)
 
+    def _thinking_limit_of(self, request: CompletionRequest | ChatRequest, style: AnswerStyle) -> ThinkingLimit | None:
+        if not isinstance(request, ChatRequest) or request.thinking_budget <= 0 or not closing_of(style):
+            return None
+        return ThinkingLimit(request.thinking_budget, self._encode(closing_of(style), special=False))
+
     def _constraint_of(self, request: CompletionRequest | ChatRequest, style: AnswerStyle) -> Constraint | None:
         demands_call = isinstance(request, ChatRequest) and request.tool_choice == "required"
         if demands_call and request.answer_schema:
             raise BadRequest("An answer cannot both call a tool and obey a schema: demand one of the two.")
-        if request.answer_schema:
-            return self._constraints.compile(request.answer_schema)
-        if not isinstance(request, ChatRequest) or not demands_call:
-            return None
+        if isinstance(request, ChatRequest) and (demands_call or (request.answer_schema and offers_tools(request))):
+            return self._constraint_to_calls(request, style)
+        return self._constraints.compile(request.answer_schema) if request.answer_schema else None
+
+    def _constraint_to_calls(self, request: ChatRequest, style: AnswerStyle) -> Constraint | None:
         calls = style_of_calls(style.tool_syntax)
+        if calls is None and request.answer_schema:
+            raise Unsupported("This model cannot obey a schema where tools are offered: leave one of the two out.")
         if calls is None:
             raise Unsupported("This model's calls of tools cannot be demanded: use tool_choice auto.")
+        if request.one_call or request.tool_choice_name:
+            calls = replace(calls, may_repeat=False)
+        if request.answer_schema:
+            return self._constraints.for_tools_or_schema(request.tools, calls, request.answer_schema)
         return self._constraints.for_tools(request.tools, request.tool_choice, request.tool_choice_name, calls)
 
     def _completion(self, request: CompletionRequest) -> list[int]:

@@ -29,10 +29,10 @@ def choose(
     `newest` are tokens (sequences,) that the choosers' windows do not have yet, since only the device knows them.
     """
     logits = _adjusted(logits.astype(mx.float32), choosers, masks, newest)
-    draws = np.array([[chooser.draw()] for chooser in choosers], dtype=np.float32)
     best = mx.argmax(logits, axis=-1).astype(mx.int32)
     tokens = best
     if not options.is_greedy.all():
+        draws = np.array([[chooser.draw()] for chooser in choosers], dtype=np.float32)
         greedy = mx.array(options.is_greedy)
         tokens = mx.where(greedy, best, _draw(logits, options, mx.array(draws)).astype(mx.int32))
     is_sound = mx.isfinite(mx.take_along_axis(logits, best[:, None], axis=-1)[:, 0])

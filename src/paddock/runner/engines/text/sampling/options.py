@@ -125,7 +125,7 @@ class Chooser:
         return uniform(self.seed if self.is_seeded else self.seed ^ _APART, self._draws + places)
 
     def draw(self) -> float:
-        """The number of the next token, which every token uses up, drawn or not."""
+        """The number that the next token is drawn with; none comes twice."""
         self._draws += 1
         return uniform(self.seed, self._draws - 1)
 

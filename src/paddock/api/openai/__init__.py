@@ -1,0 +1,1 @@
+"""OpenAI's dialect: its bodies become our requests, our frames become its answers."""

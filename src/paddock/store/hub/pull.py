@@ -1,0 +1,235 @@
+"""One pull, from a repository's name to a model in the store: resolve, look for room, fetch, vet, name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from dataclasses import dataclass
+from functools import partial as with_given
+from typing import TypeVar
+
+from paddock.errors import BadRequest, NotFound, PaddockError, RemoteFailed, StoreError, UnsupportedModel
+from paddock.store.blobs import Blob
+from paddock.store.create import CreateSpec, create
+from paddock.store.durable import told_plainly
+from paddock.store.hub.adopt import cached_listing, candidates
+from paddock.store.hub.client import HubClient, NoRevision
+from paddock.store.hub.fetch import Fetcher, retried
+from paddock.store.hub.listing import Chosen, Listing, RemoteFile, choose
+from paddock.store.hub.partial import Partials, in_thread
+from paddock.store.hub.progress import Board
+from paddock.store.hub.reach import Reach
+from paddock.store.hub.settings import HubSettings
+from paddock.store.hub.source import HubSource
+from paddock.store.library import Library, StoredModel
+from paddock.store.names import ModelName
+from paddock.store.stored_config import Origin
+from paddock.vetting.image_folder import INDEX_FILE, read_image_configs
+from paddock.vetting.model_config import CONFIG_FILE, check_config, read_config
+from paddock.vetting.settings import check_settings
+
+FILES_AT_ONCE = 4
+MOST_ROUNDS = 3
+"""How often what somebody has removed meanwhile is fetched anew."""
+_SPARE_BYTES = 1024**3
+_SPARE_PART = 50
+"""Of what is fetched, one in so many bytes is kept free besides, or `_SPARE_BYTES` where that is more."""
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to pull, and the name to store it under."""
+
+    name: ModelName
+    source: HubSource
+
+
+async def pull(
+    library: Library, order: Order, settings: HubSettings, board: Board, reach: Reach | None = None
+) -> StoredModel:
+    """Pull a model, telling each step to the board in Ollama's words. A model that had the name stays until the new
+    one is whole; what has come of one that is not finished is gone on with later.
+
+    NotFound, NoAccess, RemoteFailed, StoreError; BadRequest or UnsupportedModel if what the repository holds is no
+    model that may run here. When it is cancelled, what has come is kept.
+    """
+    board.say("pulling manifest")
+    async with _client(settings, reach) as client:
+        listing = await _resolve(client, settings, order.source)
+        fetcher = Fetcher(library, settings, listing, client)
+        chosen = choose(listing)
+        await asyncio.to_thread(_check_room, library, settings, listing, chosen)
+        for _ in range(MOST_ROUNDS):
+            blobs = await _fetch(library, fetcher, chosen, board)
+            try:
+                return await _finish(library, order, listing, chosen, blobs, board)
+            except NotFound:
+                _log.info("a file of %s was removed while it was pulled, and is fetched again", order.source)
+    raise StoreError("What was pulled is removed again and again by somebody else: try again later.")
+
+
+@contextlib.asynccontextmanager
+async def _client(settings: HubSettings, reach: Reach | None) -> AsyncGenerator[HubClient | None, None]:
+    if settings.is_offline:
+        yield None
+        return
+    async with HubClient.open(settings, reach) as client:
+        yield client
+
+
+async def _resolve(client: HubClient | None, settings: HubSettings, source: HubSource) -> Listing:
+    """The repository at one commit, to which everything that follows keeps, wherever its branch moves.
+
+    Where the Hub cannot be reached, the commit that Hugging Face's cache has.
+    """
+    if client is None:
+        error: RemoteFailed = RemoteFailed(
+            f"{source} is not on this machine, and HF_HUB_OFFLINE forbids to ask the Hub."
+        )
+    else:
+        try:
+            return await _asked(client, settings, source)
+        except RemoteFailed as failed:
+            if type(failed) is not RemoteFailed:
+                raise
+            error = failed
+    if (cached := await asyncio.to_thread(cached_listing, settings, source)) is None:
+        raise error
+    _log.warning("the Hub cannot be asked about %s: what its cache on this machine has is taken", source)
+    return cached
+
+
+async def _asked(client: HubClient, settings: HubSettings, source: HubSource) -> Listing:
+    try:
+        return await retried(with_given(client.listing, source), settings.backoff_seconds)
+    except NoRevision:
+        if source.packed is None:
+            raise
+        packed = source.packed
+    try:
+        return await retried(with_given(client.listing, packed), settings.backoff_seconds)
+    except NotFound:
+        raise NotFound(
+            f"{source.repository} has no revision named '{source.revision}', and there is no {packed}."
+        ) from None
+
+
+def _check_room(library: Library, settings: HubSettings, listing: Listing, chosen: Chosen) -> None:
+    """StoreError, telling how many bytes are short, where the disk cannot take what is to come."""
+    partials = Partials(library.root)
+    needed_bytes = sum(
+        file.size_bytes - partials.size(file)
+        for file in chosen.everything
+        if not (file.sha256 and library.blobs.has(f"sha256:{file.sha256}"))
+        and not any(_is_near(library, path.stat().st_dev) for path in candidates(settings, listing, file))
+    )
+    spare_bytes = max(needed_bytes // _SPARE_PART, min(_SPARE_BYTES, needed_bytes))
+    with told_plainly():
+        free_bytes = shutil.disk_usage(library.root).free
+    if (short_bytes := needed_bytes + spare_bytes - free_bytes) > 0:
+        raise StoreError(
+            f"There is not enough room for {listing.repository}: {needed_bytes} bytes are to come, and with what "
+            f"should stay free {short_bytes} bytes are short; free some space or move the store."
+        )
+
+
+def _is_near(library: Library, device: int) -> bool:
+    """Whether a file there can be linked to, and so needs no room."""
+    return library.root.stat().st_dev == device
+
+
+async def _fetch(library: Library, fetcher: Fetcher, chosen: Chosen, board: Board) -> dict[str, Blob]:
+    """Every file as a blob, by name. The small ones come first, and are looked at before the weights are fetched."""
+    small = [file for file in chosen.everything if not file.is_weights]
+    weights = [file for file in chosen.files if file.is_weights]
+    for file in filter(lambda file: file.sha256, weights):
+        board.tell(file.name, f"sha256:{file.sha256}", file.size_bytes, 0)
+    blobs = await _fetch_all(fetcher, small, board)
+    own = {file.name: blobs[file.name] for file in chosen.files if file.name in blobs}
+    await _checked(library, own, in_thread(_check_small, library, own))
+    return blobs | await _fetch_all(fetcher, weights, board)
+
+
+async def _fetch_all(fetcher: Fetcher, files: list[RemoteFile], board: Board) -> dict[str, Blob]:
+    """The first that fails ends the others, and what they have is kept."""
+    places = asyncio.Semaphore(FILES_AT_ONCE)
+
+    async def fetch(file: RemoteFile) -> Blob:
+        announced = f"sha256:{file.sha256}"
+
+        def tell(size_bytes: int) -> None:
+            if file.sha256:  # of the others, which are small, the digest is known when they are here
+                board.tell(file.name, announced, file.size_bytes, size_bytes)
+
+        async with places:
+            blob = await fetcher.bring(file, tell)
+        board.tell(file.name, blob.digest, blob.size, blob.size)
+        return blob
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {file.name: group.create_task(fetch(file)) for file in files}
+    except BaseExceptionGroup as failed:
+        if (known := failed.subgroup(PaddockError)) is None:
+            raise
+        raise _first(known) from None
+    return {name: task.result() for name, task in tasks.items()}
+
+
+def _first(error: PaddockError | BaseExceptionGroup[PaddockError]) -> PaddockError:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _check_small(library: Library, blobs: Mapping[str, Blob]) -> None:
+    """What can be refused before the weights are here. All is looked at again, with them, when the model is made."""
+    paths = {name: library.blobs.path(blob.digest) for name, blob in blobs.items()}
+    if INDEX_FILE in paths:
+        read_image_configs(paths)
+    elif CONFIG_FILE in paths:
+        check_settings(paths)
+        check_config(read_config(paths[CONFIG_FILE]))
+
+
+async def _finish(
+    library: Library, order: Order, listing: Listing, chosen: Chosen, blobs: Mapping[str, Blob], board: Board
+) -> StoredModel:
+    """Vet what has come as the files of any new model are, and give it its name."""
+    board.say("verifying sha256 digest")
+    spec = CreateSpec(
+        name=order.name,
+        files={file.name: blobs[file.name].digest for file in chosen.files},
+        licenses=await asyncio.to_thread(_licenses, library, listing, chosen, blobs),
+        origin=Origin(listing.repository, listing.commit),
+    )
+    board.say("writing manifest")
+    model = await _checked(library, blobs, in_thread(create, library, spec, _unheard))
+    board.say("success")
+    return model
+
+
+async def _checked(library: Library, blobs: Mapping[str, Blob], work: Awaitable[_Result]) -> _Result:
+    """What `work` gives; where it refuses the files, those that came for this are removed again."""
+    try:
+        return await work
+    except (BadRequest, UnsupportedModel):
+        await in_thread(library.discard, [blob.digest for blob in blobs.values() if blob.is_new])
+        raise
+
+
+def _licenses(library: Library, listing: Listing, chosen: Chosen, blobs: Mapping[str, Blob]) -> tuple[str, ...] | None:
+    """The licence's text, or else its name on the model's card."""
+    if chosen.license_file is not None:
+        data = library.blobs.read(blobs[chosen.license_file.name].digest, chosen.license_file.size_bytes)
+        if text := data.decode("utf-8", "replace").replace("\0", "").strip():
+            return (text,)
+    return (listing.license,) if listing.license else None
+
+
+def _unheard(_: str) -> None:
+    """The steps of making a model, which a pull tells in its own words."""
