@@ -13,8 +13,9 @@ from paddock.memory.estimate import MIB, Need, Settings, estimate
 from paddock.memory.image import decoding_values, denoising_values, resident_bytes, tokens_of, work_bytes
 from paddock.store.images import ImageFacts, PartFacts
 from tests.memory.image_models import FACTS, GB, KLEIN, SQUARE, model
-from tests.runner.engines.image.running import a_file, ask, loaded, run
+from tests.runner.engines.image.running import a_file, ask, loaded
 from tests.runner.engines.image.tiny_folders import make_tiny_klein
+from tests.runner.running import run
 
 ONE = Settings(512, 1, picture_pixels=SQUARE, tile_pixels=1024)
 

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import httpx
 import ollama
+import openai
 import psutil
 import pytest
+
+TOOLS_TEMPLATE = Path(__file__).parents[2] / "training" / "chat_template.jinja"
 
 
 @dataclass
@@ -100,3 +103,18 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """One server for all tests of a file."""
     with road_from(tmp_path_factory.mktemp("road")) as road:
         yield road
+
+
+@pytest.fixture(scope="module")
+def openai_client(road: Road) -> Iterator[openai.OpenAI]:
+    """OpenAI's published client, unmodified."""
+    with openai.OpenAI(base_url=f"{road.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def caller(road: Road) -> Iterator[str]:
+    """The demo model with a template that speaks of thinking and of tools."""
+    road.client.create("caller", from_="demo", template=TOOLS_TEMPLATE.read_text())
+    yield "caller"
+    road.client.delete("caller")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
@@ -17,7 +15,6 @@ from pydantic import BaseModel
 
 from tests.road.conftest import Road
 
-TEMPLATE = (Path(__file__).parents[2] / "training" / "chat_template.jinja").read_text()
 QUESTION = [{"role": "user", "content": "Tell me a story about a red fox"}]
 LONG = [{"role": "user", "content": "word " * 5000}]
 ADD = {
@@ -43,23 +40,10 @@ class Animal(BaseModel):
     age: int
 
 
-@pytest.fixture(scope="module")
-def client(road: Road) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{road.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def caller(road: Road) -> Iterator[str]:
-    road.client.create("caller", from_="demo", template=TEMPLATE)
-    yield "caller"
-    road.client.delete("caller")
-
-
-def test_a_chat_streams_the_same_text_that_it_answers_whole(client: openai.OpenAI) -> None:
-    whole = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=40)
+def test_a_chat_streams_the_same_text_that_it_answers_whole(openai_client: openai.OpenAI) -> None:
+    whole = openai_client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=40)
     chunks = list(
-        client.chat.completions.create(
+        openai_client.chat.completions.create(
             model="demo",
             messages=QUESTION,
             temperature=0,
@@ -80,9 +64,9 @@ def test_a_chat_streams_the_same_text_that_it_answers_whole(client: openai.OpenA
     assert [chunk.choices[0].delta.role for chunk in chunks[:2]] == ["assistant", None]
 
 
-def test_each_of_several_answers_has_the_seed_after_the_one_before(client: openai.OpenAI) -> None:
+def test_each_of_several_answers_has_the_seed_after_the_one_before(openai_client: openai.OpenAI) -> None:
     def texts(seed: int, n: int) -> list[str | None]:
-        answer = client.chat.completions.create(
+        answer = openai_client.chat.completions.create(
             model="demo", messages=QUESTION, temperature=1.5, seed=seed, n=n, max_tokens=20
         )
         return [choice.message.content for choice in answer.choices]
@@ -93,19 +77,19 @@ def test_each_of_several_answers_has_the_seed_after_the_one_before(client: opena
     assert len(set(together)) > 1
 
 
-def test_several_answers_stream_side_by_side(client: openai.OpenAI) -> None:
+def test_several_answers_stream_side_by_side(openai_client: openai.OpenAI) -> None:
     fields = {"model": "demo", "messages": QUESTION, "seed": 7, "n": 2, "max_tokens": 10}
 
-    whole = client.chat.completions.create(**fields)
+    whole = openai_client.chat.completions.create(**fields)
     said = ["", ""]
-    for chunk in client.chat.completions.create(**fields, stream=True):
+    for chunk in openai_client.chat.completions.create(**fields, stream=True):
         said[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
 
     assert said == [choice.message.content for choice in whole.choices]
 
 
-def test_logprobs_tell_of_every_token(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
+def test_logprobs_tell_of_every_token(openai_client: openai.OpenAI) -> None:
+    answer = openai_client.chat.completions.create(
         model="demo", messages=QUESTION, temperature=0, max_tokens=10, logprobs=True, top_logprobs=2
     )
 
@@ -119,11 +103,11 @@ def test_logprobs_tell_of_every_token(client: openai.OpenAI) -> None:
         assert bytes(token.bytes or []).decode() == token.token
 
 
-def test_a_bias_keeps_a_token_away(client: openai.OpenAI, road: Road) -> None:
+def test_a_bias_keeps_a_token_away(openai_client: openai.OpenAI, road: Road) -> None:
     first = road.client.generate("demo", QUESTION[0]["content"], options={"temperature": 0, "num_predict": 1})
     token = first.context[-1]
 
-    answer = client.chat.completions.create(
+    answer = openai_client.chat.completions.create(
         model="demo", messages=QUESTION, temperature=0, max_tokens=1, logit_bias={str(token): -100}
     )
 
@@ -131,8 +115,8 @@ def test_a_bias_keeps_a_token_away(client: openai.OpenAI, road: Road) -> None:
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}])
-def test_a_call_that_is_demanded_is_made(client: openai.OpenAI, caller: str, choice: object) -> None:
-    answer = client.chat.completions.create(
+def test_a_call_that_is_demanded_is_made(openai_client: openai.OpenAI, caller: str, choice: object) -> None:
+    answer = openai_client.chat.completions.create(
         model=caller,
         messages=QUESTION,
         tools=[ADD],
@@ -151,12 +135,12 @@ def test_a_call_that_is_demanded_is_made(client: openai.OpenAI, caller: str, cho
     assert answer.choices[0].message.content is None
 
     turns = [*QUESTION, answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "3"}]
-    second = client.chat.completions.create(model=caller, messages=turns, tools=[ADD], max_tokens=5)
+    second = openai_client.chat.completions.create(model=caller, messages=turns, tools=[ADD], max_tokens=5)
     assert second.choices[0].message.content is not None
 
 
-def test_the_streaming_helper_gathers_a_call(client: openai.OpenAI, caller: str) -> None:
-    with client.chat.completions.stream(
+def test_the_streaming_helper_gathers_a_call(openai_client: openai.OpenAI, caller: str) -> None:
+    with openai_client.chat.completions.stream(
         model=caller,
         messages=QUESTION,
         tools=[ADD],
@@ -174,10 +158,10 @@ def test_the_streaming_helper_gathers_a_call(client: openai.OpenAI, caller: str)
         assert set(call.function.parsed_arguments) == {"a", "b"}
 
 
-def test_beside_tools_an_answer_calls_them_or_obeys_its_schema(client: openai.OpenAI, caller: str) -> None:
+def test_beside_tools_an_answer_calls_them_or_obeys_its_schema(openai_client: openai.OpenAI, caller: str) -> None:
     kinds = set()
     for seed in range(3):
-        answer = client.chat.completions.parse(
+        answer = openai_client.chat.completions.parse(
             model=caller,
             messages=QUESTION,
             tools=[ADD],
@@ -197,21 +181,21 @@ def test_beside_tools_an_answer_calls_them_or_obeys_its_schema(client: openai.Op
     assert kinds <= {"call", "answer"}
 
 
-def test_an_answer_is_parsed_into_a_model(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.parse(
+def test_an_answer_is_parsed_into_a_model(openai_client: openai.OpenAI) -> None:
+    answer = openai_client.chat.completions.parse(
         model="demo", messages=QUESTION, response_format=Animal, seed=1, max_tokens=100
     )
 
     assert isinstance(answer.choices[0].message.parsed, Animal)
 
 
-def test_completions_answer_whole_and_as_a_stream(client: openai.OpenAI) -> None:
+def test_completions_answer_whole_and_as_a_stream(openai_client: openai.OpenAI) -> None:
     fields = {"model": "demo", "prompt": QUESTION[0]["content"], "temperature": 0, "max_tokens": 20}
 
-    whole = client.completions.create(**fields, logprobs=1)
-    pieces = [chunk.choices[0].text for chunk in client.completions.create(**fields, stream=True)]
-    echoed = client.completions.create(**fields, echo=True)
-    chat = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=20)
+    whole = openai_client.completions.create(**fields, logprobs=1)
+    pieces = [chunk.choices[0].text for chunk in openai_client.completions.create(**fields, stream=True)]
+    echoed = openai_client.completions.create(**fields, echo=True)
+    chat = openai_client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=20)
 
     text = whole.choices[0].text
     assert text == "".join(pieces) == chat.choices[0].message.content
@@ -223,31 +207,31 @@ def test_completions_answer_whole_and_as_a_stream(client: openai.OpenAI) -> None
     )
 
 
-def test_token_ids_go_to_the_model_as_they_are(client: openai.OpenAI, road: Road) -> None:
+def test_token_ids_go_to_the_model_as_they_are(openai_client: openai.OpenAI, road: Road) -> None:
     prompt = "Once upon a time"
     raw = road.client.generate("demo", prompt, raw=True, options={"temperature": 0, "num_predict": 8})
-    templated = client.completions.create(model="demo", prompt=prompt, temperature=0, max_tokens=8)
-    as_it_is = client.completions.create(
+    templated = openai_client.completions.create(model="demo", prompt=prompt, temperature=0, max_tokens=8)
+    as_it_is = openai_client.completions.create(
         model="demo", prompt=prompt, temperature=0, max_tokens=8, extra_body={"raw": True}
     )
 
     assert as_it_is.choices[0].text == raw.response != templated.choices[0].text
 
 
-def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
-    assert "demo:latest" in [model.id for model in client.models.list()]
-    assert client.models.retrieve("demo").owned_by == "library"
+def test_models_are_listed_and_found(openai_client: openai.OpenAI) -> None:
+    assert "demo:latest" in [model.id for model in openai_client.models.list()]
+    assert openai_client.models.retrieve("demo").owned_by == "library"
 
 
-def test_errors_are_the_ones_that_the_client_knows(client: openai.OpenAI) -> None:
+def test_errors_are_the_ones_that_the_client_knows(openai_client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
-        client.chat.completions.create(model="nobody", messages=QUESTION)
+        openai_client.chat.completions.create(model="nobody", messages=QUESTION)
     with pytest.raises(openai.BadRequestError) as wrong:
-        client.chat.completions.create(model="demo", messages=QUESTION, temperature=3)
+        openai_client.chat.completions.create(model="demo", messages=QUESTION, temperature=3)
     with pytest.raises(openai.BadRequestError) as long:
-        client.chat.completions.create(model="demo", messages=LONG, stream=True)
+        openai_client.chat.completions.create(model="demo", messages=LONG, stream=True)
     with pytest.raises(openai.BadRequestError, match="does not support tools"):
-        client.chat.completions.create(model="demo", messages=QUESTION, tools=[ADD])
+        openai_client.chat.completions.create(model="demo", messages=QUESTION, tools=[ADD])
 
     assert missing.value.code == "model_not_found"
     assert wrong.value.param == "temperature"

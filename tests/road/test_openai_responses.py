@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pydantic
 import pytest
 
-from tests.road.conftest import Road
-
-TEMPLATE = (Path(__file__).parents[2] / "training" / "chat_template.jinja").read_text()
 ASK: dict[str, Any] = {
     "model": "demo",
     "input": "Tell me a story about a red fox",
@@ -36,23 +31,9 @@ class Add(pydantic.BaseModel):
     b: int
 
 
-@pytest.fixture(scope="module")
-def client(road: Road) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{road.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def caller(road: Road) -> Iterator[str]:
-    """The demo model with a template that speaks of thinking and of tools."""
-    road.client.create("caller", from_="demo", template=TEMPLATE)
-    yield "caller"
-    road.client.delete("caller")
-
-
-def test_an_answer_is_the_same_whole_streamed_and_asked_for_again(client: openai.OpenAI) -> None:
-    whole = client.responses.create(**ASK)
-    with client.responses.stream(**ASK) as stream:
+def test_an_answer_is_the_same_whole_streamed_and_asked_for_again(openai_client: openai.OpenAI) -> None:
+    whole = openai_client.responses.create(**ASK)
+    with openai_client.responses.stream(**ASK) as stream:
         events = list(stream)
         streamed = [event for event in events if event.type == "response.output_text.delta"]
         last = events[-1]
@@ -65,11 +46,11 @@ def test_an_answer_is_the_same_whole_streamed_and_asked_for_again(client: openai
     assert whole.usage is not None
     assert whole.usage.output_tokens == 24
     assert [event.sequence_number for event in events] == list(range(len(events)))
-    assert client.responses.retrieve(whole.id).to_dict() == whole.to_dict()
+    assert openai_client.responses.retrieve(whole.id).to_dict() == whole.to_dict()
 
 
-def test_a_story_that_ends_has_a_final_response(client: openai.OpenAI) -> None:
-    with client.responses.stream(**ASK | {"max_output_tokens": 600}) as stream:
+def test_a_story_that_ends_has_a_final_response(openai_client: openai.OpenAI) -> None:
+    with openai_client.responses.stream(**ASK | {"max_output_tokens": 600}) as stream:
         final = stream.get_final_response()
 
     assert final.status == "completed"
@@ -78,11 +59,11 @@ def test_a_story_that_ends_has_a_final_response(client: openai.OpenAI) -> None:
     assert final.completed_at is not None
 
 
-def test_a_chain_goes_on_from_what_was_said(client: openai.OpenAI) -> None:
-    first = client.responses.create(**ASK, instructions="You tell stories.")
-    second = client.responses.create(**ASK | {"input": "Go on."}, previous_response_id=first.id)
-    third = client.responses.create(**ASK | {"input": "Go on."}, previous_response_id=second.id)
-    by_hand = client.responses.create(
+def test_a_chain_goes_on_from_what_was_said(openai_client: openai.OpenAI) -> None:
+    first = openai_client.responses.create(**ASK, instructions="You tell stories.")
+    second = openai_client.responses.create(**ASK | {"input": "Go on."}, previous_response_id=first.id)
+    third = openai_client.responses.create(**ASK | {"input": "Go on."}, previous_response_id=second.id)
+    by_hand = openai_client.responses.create(
         **ASK
         | {
             "input": [
@@ -98,24 +79,26 @@ def test_a_chain_goes_on_from_what_was_said(client: openai.OpenAI) -> None:
     assert sizes[0] < sizes[1]
     assert third.usage is not None
     assert third.usage.input_tokens_details.cached_tokens > 0
-    assert [item.type for item in client.responses.input_items.list(third.id, order="asc")] == ["message"] * 5
+    assert [item.type for item in openai_client.responses.input_items.list(third.id, order="asc")] == ["message"] * 5
 
 
-def test_structured_text_is_parsed(client: openai.OpenAI) -> None:
-    response = client.responses.parse(**ASK | {"temperature": 1, "max_output_tokens": 100}, text_format=Person)
+def test_structured_text_is_parsed(openai_client: openai.OpenAI) -> None:
+    response = openai_client.responses.parse(**ASK | {"temperature": 1, "max_output_tokens": 100}, text_format=Person)
 
     assert isinstance(response.output_parsed, Person)
-    with client.responses.stream(**ASK | {"max_output_tokens": 100}, text_format=Person) as stream:
+    with openai_client.responses.stream(**ASK | {"max_output_tokens": 100}, text_format=Person) as stream:
         assert isinstance(stream.get_final_response().output_parsed, Person)
 
 
-def test_a_demanded_call_has_arguments_of_the_tools_own_form(client: openai.OpenAI, caller: str) -> None:
+def test_a_demanded_call_has_arguments_of_the_tools_own_form(openai_client: openai.OpenAI, caller: str) -> None:
     tool = openai.pydantic_function_tool(Add, name="add")["function"]
     offered: Any = [{"type": "function", **tool}]
     ask = ASK | {"model": caller, "max_output_tokens": 200, "reasoning": {"effort": "none"}}
 
-    response = client.responses.create(**ask, tools=offered, tool_choice="required", parallel_tool_calls=False)
-    with client.responses.stream(**ask, tools=offered, tool_choice={"type": "function", "name": "add"}) as stream:
+    response = openai_client.responses.create(**ask, tools=offered, tool_choice="required", parallel_tool_calls=False)
+    with openai_client.responses.stream(
+        **ask, tools=offered, tool_choice={"type": "function", "name": "add"}
+    ) as stream:
         events = list(stream)
 
     [call] = [item for item in response.output if item.type == "function_call"]
@@ -125,28 +108,30 @@ def test_a_demanded_call_has_arguments_of_the_tools_own_form(client: openai.Open
     assert isinstance(Add(**json.loads(done.arguments)), Add)
 
 
-def test_calls_and_their_outputs_are_shown_to_the_model(client: openai.OpenAI, caller: str) -> None:
+def test_calls_and_their_outputs_are_shown_to_the_model(openai_client: openai.OpenAI, caller: str) -> None:
     ask = ASK | {"model": caller}
     question = {"role": "user", "content": "1 + 2?"}
 
-    asked = client.responses.create(**ask | {"input": [question]})
-    answered = client.responses.create(**ask | {"input": [question, CALLED, OUTPUT]})
+    asked = openai_client.responses.create(**ask | {"input": [question]})
+    answered = openai_client.responses.create(**ask | {"input": [question, CALLED, OUTPUT]})
 
     assert asked.usage is not None
     assert answered.usage is not None
     assert asked.usage.input_tokens < answered.usage.input_tokens
 
 
-def test_a_prompt_is_counted_as_it_is_read(client: openai.OpenAI) -> None:
-    answered = client.responses.create(**ASK, instructions="You tell stories.")
-    counted = client.responses.input_tokens.count(model="demo", input=ASK["input"], instructions="You tell stories.")
+def test_a_prompt_is_counted_as_it_is_read(openai_client: openai.OpenAI) -> None:
+    answered = openai_client.responses.create(**ASK, instructions="You tell stories.")
+    counted = openai_client.responses.input_tokens.count(
+        model="demo", input=ASK["input"], instructions="You tell stories."
+    )
 
     assert answered.usage is not None
     assert counted.input_tokens == answered.usage.input_tokens
 
 
-def test_likelihoods_are_told(client: openai.OpenAI) -> None:
-    response = client.responses.create(**ASK, include=["message.output_text.logprobs"], top_logprobs=2)
+def test_likelihoods_are_told(openai_client: openai.OpenAI) -> None:
+    response = openai_client.responses.create(**ASK, include=["message.output_text.logprobs"], top_logprobs=2)
 
     [message] = response.output
     assert message.type == "message"
@@ -156,31 +141,31 @@ def test_likelihoods_are_told(client: openai.OpenAI) -> None:
     assert all(len(token.top_logprobs) == 2 for token in part.logprobs or ())
 
 
-def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
+def test_errors_are_those_that_the_client_knows(openai_client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
-        client.responses.create(model="nobody", input="Hi")
+        openai_client.responses.create(model="nobody", input="Hi")
     assert unknown.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as gone:
-        client.responses.create(**ASK, previous_response_id="resp_nobody")
+        openai_client.responses.create(**ASK, previous_response_id="resp_nobody")
     assert gone.value.code == "previous_response_not_found"
     with pytest.raises(openai.BadRequestError, match="web_search"):
-        client.responses.create(**ASK, tools=[{"type": "web_search"}])
+        openai_client.responses.create(**ASK, tools=[{"type": "web_search"}])
     with pytest.raises(openai.BadRequestError, match="does not support thinking"):
-        client.responses.create(**ASK, reasoning={"effort": "high"})
+        openai_client.responses.create(**ASK, reasoning={"effort": "high"})
     with pytest.raises(openai.BadRequestError) as long:
-        client.responses.create(**ASK | {"input": "fox " * 20_000})
+        openai_client.responses.create(**ASK | {"input": "fox " * 20_000})
     assert long.value.code == "context_length_exceeded"
 
-    kept = client.responses.create(**ASK)
-    client.responses.delete(kept.id)
+    kept = openai_client.responses.create(**ASK)
+    openai_client.responses.delete(kept.id)
     with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(kept.id)
+        openai_client.responses.retrieve(kept.id)
 
 
-def test_what_is_too_long_is_cut_where_that_is_asked_for(client: openai.OpenAI) -> None:
+def test_what_is_too_long_is_cut_where_that_is_asked_for(openai_client: openai.OpenAI) -> None:
     turns = [{"role": "user", "content": "fox " * 1_000}, {"role": "assistant", "content": "Yes."}] * 4
     ask = ASK | {"input": [*turns, {"role": "user", "content": "Go on."}]}
 
     with pytest.raises(openai.BadRequestError):
-        client.responses.create(**ask)
-    assert client.responses.create(**ask, truncation="auto").output_text
+        openai_client.responses.create(**ask)
+    assert openai_client.responses.create(**ask, truncation="auto").output_text

@@ -1,5 +1,6 @@
 """The register of runners, and the sweep after a server that did not end cleanly."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -131,7 +132,10 @@ async def test_nothing_that_the_server_holds_leaks_into_runners_or_the_guardian(
 def held_pipes(pid: int) -> set[str]:
     """Pipes and sockets of a process that are not its own making: those that this process has too, or had."""
     until_blocking(lambda: b"fake_runner" in cmdline(pid) or b"guardian_main" in cmdline(pid))
-    links = (str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir())
+    links = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a process that starts opens files and closes them again
+            links.add(str(path.readlink()))
     return {link for link in links if link.startswith(("pipe:", "socket:"))}
 
 

@@ -70,14 +70,7 @@ class ChatWriter:
         return msgspec.structs.replace(self._chunk(), usage=usage)
 
     def _chunk(self, *choices: ChunkChoice) -> Chunk:
-        return Chunk(
-            id=self.heading.id,
-            created=self.heading.created,
-            model=self.heading.model,
-            choices=choices,
-            usage=None if self.heading.tells_usage else msgspec.UNSET,
-            system_fingerprint=self.heading.fingerprint,
-        )
+        return Chunk(choices=choices, **self.heading.fields())
 
     def _choice(self, index: int, pieces: Sequence[Piece], done: Done) -> Choice:
         whole = together(pieces)

@@ -57,14 +57,7 @@ class TextWriter:
         return msgspec.structs.replace(self._chunk(), usage=usage)
 
     def _chunk(self, *choices: TextChoice) -> TextCompletion:
-        return TextCompletion(
-            id=self.heading.id,
-            created=self.heading.created,
-            model=self.heading.model,
-            choices=choices,
-            usage=None if self.heading.tells_usage else msgspec.UNSET,
-            system_fingerprint=self.heading.fingerprint,
-        )
+        return TextCompletion(choices=choices, **self.heading.fields())
 
     def _choice(self, index: int, piece: Piece) -> TextChoice:
         logprobs = self._logprobs(index, piece.logprobs) if piece.logprobs else None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from paddock.api.openai.fields import fingerprint_of, new_id
 from paddock.api.openai.sampled_body import SampledBody
@@ -27,3 +30,13 @@ class Heading:
     def of(cls, prefix: str, body: SampledBody, model: StoredModel) -> Heading:
         """A new one; `prefix` is what the ids of such answers begin with."""
         return cls(new_id(prefix), int(time.time()), body.model or "", fingerprint_of(model), body.tells_usage)
+
+    def fields(self) -> dict[str, Any]:
+        """Those of a chunk that are the same in every one."""
+        return {
+            "id": self.id,
+            "created": self.created,
+            "model": self.model,
+            "usage": None if self.tells_usage else msgspec.UNSET,
+            "system_fingerprint": self.fingerprint,
+        }

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +20,6 @@ def loaded(folder: Path, **options: object) -> Engine:
 
 def ask(prompt: str = "a red circle", **more: object) -> ImageRequest:
     return ImageRequest(prompt=prompt, **{"seed": 5, **more})
-
-
-def run(engine: Engine, *requests: ImageRequest) -> list[list]:
-    """The frames of each request, all submitted at once."""
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return [frames[request_id] for request_id in range(len(requests))]
 
 
 def pictures(frames: list) -> list[Image]:

@@ -12,8 +12,9 @@ from paddock.protocol import (
     Step,
 )
 from paddock.runner.engines.base import Engine
-from tests.runner.engines.image.running import a_file, a_pattern, ask, changed, loaded, pictures, pixels, run
+from tests.runner.engines.image.running import a_file, a_pattern, ask, changed, loaded, pictures, pixels
 from tests.runner.engines.image.tiny_folders import edit_weights
+from tests.runner.running import run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from paddock.runner.engines.image.folder import read_folder
 from paddock.runner.engines.image.layers import finish
 from paddock.runner.engines.image.parts import Parts
 from paddock.runner.engines.image.previews import area_weights, lead, preview_size, preview_steps
-from tests.runner.engines.image.running import a_pattern, ask, loaded, pictures, pixels, run
+from tests.runner.engines.image.running import a_pattern, ask, loaded, pictures, pixels
+from tests.runner.running import run
 
 
 @pytest.fixture(scope="module")

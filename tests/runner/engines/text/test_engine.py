@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import mlx.core as mx
@@ -24,6 +24,7 @@ from paddock.protocol import (
 from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.answer.answer import Answer
 from paddock.runner.engines.text.engine import TextEngine
+from tests.runner.running import run
 from tests.runner.tiny import BEGIN_OF_TEXT, END_OF_TEXT, TinyShape, byte_tokenizer, make_tiny_model, save_tokenizer
 
 GREEDY = Sampling(temperature=0.0, num_predict=12)
@@ -38,17 +39,6 @@ def loaded(folder: Path, **options: int) -> TextEngine:
 @pytest.fixture(scope="module")
 def engine(tiny_model) -> TextEngine:
     return loaded(tiny_model, parallel=3)
-
-
-def run(engine: TextEngine, *requests: CompletionRequest | ChatRequest) -> list[list]:
-    """The frames of each request, all submitted at once."""
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return [frames[request_id] for request_id in range(len(requests))]
 
 
 def text_of(frames: list) -> str:

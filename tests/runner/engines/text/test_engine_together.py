@@ -17,6 +17,7 @@ from paddock.protocol import Activity, CompletionRequest, Done, Failed, PromptPr
 from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.decoding import Decoder
 from paddock.runner.engines.text.engine import TextEngine
+from tests.runner.running import drained, run
 from tests.runner.tiny import TinyShape, make_tiny_model
 
 GREEDY = Sampling(temperature=0.0, num_predict=12)
@@ -52,20 +53,6 @@ def asked(number: int) -> CompletionRequest:
         stop=source.choice([(), (), ("e", "##")]),
     )
     return CompletionRequest(prompt=prompt, sampling=sampling, return_context=True)
-
-
-def run(engine: TextEngine, *requests: CompletionRequest) -> list[list]:
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    return [frames for _, frames in sorted(drained(engine).items())]
-
-
-def drained(engine: TextEngine) -> dict[int, list]:
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return frames
 
 
 def outcome(frames: list) -> tuple:

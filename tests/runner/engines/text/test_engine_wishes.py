@@ -1,8 +1,6 @@
 """What a conversation may ask of the engine beside an answer: bounded thinking, a beginning, what is known of the
 prompt and of the end."""
 
-from collections import defaultdict
-
 import pytest
 
 from paddock.errors import BadRequest, ContextTooLong, Unsupported
@@ -10,6 +8,7 @@ from paddock.protocol import ChatMessage, ChatRequest, Done, PromptProgress, Sam
 from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.decoding import Decoder
 from paddock.runner.engines.text.engine import TextEngine
+from tests.runner.running import run
 
 GREEDY = Sampling(temperature=0.0, num_predict=40)
 PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}<assistant>"
@@ -25,17 +24,6 @@ def engine(tiny_model, request) -> TextEngine:
         model = engine._model
         engine._decoder = Decoder(model.model, model.vocabulary, merges=True, on_device=True)
     return engine
-
-
-def run(engine: TextEngine, *requests: ChatRequest) -> list[list]:
-    """The frames of each request, all submitted at once."""
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return [frames[request_id] for request_id in range(len(requests))]
 
 
 def asked(content: str = "Hi", **fields) -> ChatRequest:

@@ -1,7 +1,6 @@
 """Answers that obey a schema, made by the demo model through the engine, several at once, at temperature 1."""
 
 import json
-from collections import defaultdict
 
 import pytest
 
@@ -11,6 +10,7 @@ from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.engine import TextEngine
 from tests.runner.engines.text.schemas import REAL, drawn
 from tests.runner.engines.text.walking import DEMO, check
+from tests.runner.running import run
 
 AT_ONCE = 8
 BUDGET_TOKENS = 160
@@ -23,17 +23,6 @@ def engine() -> TextEngine:
     engine = TextEngine(EngineOptions(DEMO, num_ctx=512, parallel=AT_ONCE))
     engine.load(lambda _progress: None)
     return engine
-
-
-def run(engine: TextEngine, *requests: CompletionRequest | ChatRequest) -> list[list]:
-    """The frames of each request, all submitted at once."""
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return [frames[request_id] for request_id in range(len(requests))]
 
 
 def text_of(frames: list) -> str:

@@ -14,6 +14,7 @@ from paddock.runner.engines.text.engine import TextEngine
 from paddock.runner.engines.text.speculation.policy import Policy
 from paddock.runner.engines.text.speculation.speculator import Speculator
 from tests.runner.engines.text.speculation.drafts import perturbed
+from tests.runner.running import run
 from tests.runner.tiny import TinyShape, byte_tokenizer, make_tiny_model, save_tokenizer
 
 
@@ -60,16 +61,6 @@ def loaded(model: Path, draft: Path | None, depth: int = 4, **options: int) -> T
 
 def policy_of(engine: TextEngine) -> Always:
     return engine._decoding._speculator._policy
-
-
-def run(engine: TextEngine, *requests: CompletionRequest) -> list[list]:
-    for request_id, request in enumerate(requests):
-        engine.submit(request_id, engine.prepare(request))
-    frames = defaultdict(list)
-    while engine.has_work:
-        for request_id, frame in engine.step():
-            frames[request_id].append(frame)
-    return [frames[request_id] for request_id in range(len(requests))]
 
 
 def asked(prompt: str = "hello there", **sampling: object) -> CompletionRequest:
