@@ -100,6 +100,7 @@ def build_api(services: Services) -> Starlette:
         exception_handlers={PaddockError: on_paddock_error, 404: on_not_found, 405: on_wrong_method},
     )
     api.state.services = services
+    api.state.openapi_document = None
     api.state.picture_files = PictureFiles()
     api.state.response_memory = ResponseMemory()
     return api

@@ -31,4 +31,9 @@ async def docs(request: Request) -> Response:
 
 
 async def _document(request: Request) -> Json:
-    return await asyncio.to_thread(document, request.app.routes, __version__)
+    """It is the same for as long as the server lives, and takes a moment to make."""
+    state = request.app.state
+    if state.openapi_document is None:
+        state.openapi_document = await asyncio.to_thread(document, request.app.routes, __version__)
+    found: Json = state.openapi_document
+    return found
