@@ -227,7 +227,7 @@ class TextEngine:
     def _read_together(self, sequences: list[Sequence]) -> Told:
         try:
             group, logits = self._reading.read_together(sequences)
-        except BaseException as error:
+        except BaseException as error:  # a native panic is no Exception, and others must go on
             logger.error("%d prompts could not be read together", len(sequences), exc_info=error)
             failed = as_failed(error)
             for sequence in sequences:
@@ -283,7 +283,7 @@ class TextEngine:
         """Keep what was read for others; the request itself is over, and no failure here is its own."""
         try:
             self._reading.keep(sequence, caches)
-        except BaseException as error:
+        except BaseException as error:  # a native panic is no Exception, and this request is over
             logger.error("nothing is kept of request %d", sequence.request_id, exc_info=error)
 
     def _alone(self, sequence: Sequence, work: Callable[[], list[Frame]]) -> Told:
