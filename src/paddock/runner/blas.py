@@ -83,10 +83,22 @@ def use_threads(count: int, variables: Mapping[str, str], *, has_cuda: bool) -> 
         return
     with contextlib.suppress(BlasUnavailable, OSError, KeyError):
         library = load_openblas(_candidates())
-        slots = got.find_slots(ctypes.CDLL(str(_mlx_library())), _FUNCTION)
-        if library.threads != count and library.sgemm in map(got.read_slot, slots):
+        if library.threads != count and _is_in_use(library):
             library.set_threads(count)
             logger.info("Matrix products use %d threads", count)
+
+
+def threads() -> int:
+    """How many threads MLX's products on the CPU have; 0 if they are not OpenBLAS's."""
+    with contextlib.suppress(BlasUnavailable, OSError, KeyError):
+        library = load_openblas(_candidates())
+        return library.threads if _is_in_use(library) else 0
+    return 0
+
+
+def _is_in_use(library: OpenBlas) -> bool:
+    slots = got.find_slots(ctypes.CDLL(str(_mlx_library())), _FUNCTION)
+    return library.sgemm in map(got.read_slot, slots)
 
 
 def _candidates() -> list[tuple[Path | str, str]]:

@@ -16,7 +16,8 @@ import mlx.nn as nn
 import numpy as np
 import numpy.typing as npt
 
-from paddock.runner import quick_exp
+from paddock.runner import blas, quick_exp
+from paddock.runner.engines.text.model import few_rows
 from paddock.runner.quick_exp import Operation
 
 _REFUSED = -1e30
@@ -258,12 +259,20 @@ def _suits(mask: mx.array | str | None) -> bool:
 
 
 def lay_out(model: nn.Module) -> None:
-    """Turn the weights of linear layers around in memory, not in shape: products of a few rows are quicker that way,
-    since the BLAS copies weights of the other order for every product."""
+    """Make products of a few rows quick: large matrices are worked on in strips where the BLAS has few threads; other
+    weights of linear layers are turned around in memory, not in shape, since the BLAS copies those of the other order
+    for every product."""
+    if 0 < blas.threads() <= few_rows.MOST_THREADS:
+        few_rows.use_strips(model)
     for module in model.modules():
-        if isinstance(module, nn.Linear) and module.weight.dtype == mx.float32:
-            module.weight = mx.contiguous(module.weight.T).T
-            mx.eval(module.weight)
+        if isinstance(module, nn.Linear) and not isinstance(module, few_rows.StripedLinear):
+            _turn(module)
+
+
+def _turn(module: nn.Linear) -> None:
+    if module.weight.dtype == mx.float32:
+        module.weight = mx.contiguous(module.weight.T).T
+        mx.eval(module.weight)
 
 
 def install() -> None:
