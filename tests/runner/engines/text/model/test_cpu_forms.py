@@ -6,7 +6,7 @@ import mlx.core as mx
 import pytest
 
 from paddock.runner.engines.text.model import cpu_forms
-from paddock.runner.engines.text.model.cpu_forms import Attention, Rope
+from paddock.runner.engines.text.model.cpu_forms import Attention, RmsNorm, Rope
 
 
 def own(operation):
@@ -15,6 +15,7 @@ def own(operation):
 
 
 ROPE, ATTENTION = own(mx.fast.rope), own(mx.fast.scaled_dot_product_attention)
+NORM = own(mx.fast.rms_norm)
 KINDS = list(itertools.product((1, 3), (32, 16), (False, True), (False, True)))
 
 
@@ -42,6 +43,33 @@ def test_everything_but_single_tokens_goes_mlxs_own_way(shape):
     rope(mx.zeros((1, 4, 1, 32), dtype=mx.bfloat16), 32, traditional=False, base=1e4, scale=1.0, offset=3)
 
     assert calls == [shape, (1, 4, 1, 32)]
+
+
+@pytest.mark.parametrize("sequences", [1, 5])
+@pytest.mark.parametrize("eps", [1e-6, 0.5])
+def test_norms_of_one_token_equal_mlxs_own(sequences, eps):
+    mx.random.seed(4)
+    norm = RmsNorm(lambda *_arguments, **_more: pytest.fail("went MLX's own way"))
+    weight = mx.random.normal((96,))
+    for size in (1e-3, 1.0, 1e3):
+        tokens = size * mx.random.normal((sequences, 1, 96))
+
+        found = norm(tokens, weight, eps)
+
+        assert mx.abs(found - NORM(tokens, weight, eps)).max().item() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 96), (96,), (1, 1, 2, 96)])
+def test_norms_of_anything_else_go_mlxs_own_way(shape):
+    calls = []
+    norm = RmsNorm(lambda tokens, *_arguments, **_more: calls.append(tokens.shape))
+
+    norm(mx.zeros(shape), mx.ones(96), 1e-6)
+    norm(mx.zeros((1, 1, 96)), None, 1e-6)
+    norm(mx.zeros((1, 1, 96), dtype=mx.bfloat16), mx.ones(96), 1e-6)
+    norm(mx.zeros((1, 1, 96)), mx.ones(96), eps=1e-6, stream=mx.cpu)
+
+    assert calls == [shape, (1, 1, 96), (1, 1, 96), (1, 1, 96)]
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])

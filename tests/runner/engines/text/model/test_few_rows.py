@@ -56,3 +56,30 @@ def test_layers_in_strips_give_what_they_gave_before():
 
     for found, before in zip((linear(x), embedding.as_linear(x), embedding(mx.array([5, 7]))), expected, strict=True):
         assert mx.abs(found - before).max().item() < 1e-3
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (4, 1), (2, 3), (5,), (2, 2, 2)])
+def test_layers_that_are_turned_around_give_what_they_gave_before(shape, has_bias):
+    mx.random.seed(5)
+    model = nn.Sequential(nn.Linear(64, 48, bias=has_bias))
+    [linear] = model.layers
+    x = mx.random.normal((*shape, 64))
+    expected, weight = linear(x), mx.array(linear.weight)
+
+    few_rows.turn_around(model)
+
+    assert type(linear) is few_rows.TurnedLinear
+    assert mx.array_equal(linear.weight, weight)
+    assert linear(x).shape == (*shape, 48)
+    assert mx.abs(linear(x) - expected).max().item() < 1e-5
+    assert set(linear.parameters()) == ({"weight", "bias"} if has_bias else {"weight"})
+
+
+def test_other_types_are_not_turned_around():
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.set_dtype(mx.bfloat16)
+
+    few_rows.turn_around(model)
+
+    assert type(model.layers[0]) is nn.Linear

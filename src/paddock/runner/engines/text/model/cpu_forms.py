@@ -25,6 +25,8 @@ _REFUSED = -1e30
 _BLOCK_SCORES = 1 << 20
 """Scores that are worked on at once, 4 MiB: the fastest between the cache of a core and packing keys again."""
 _LEAST_ROWS = 8
+_FEW = 1024
+"""Numbers whose exponentials MLX makes itself in less time than it takes to begin the operations of a quicker form."""
 
 Floats = npt.NDArray[np.floating]
 Position = int | mx.array
@@ -53,9 +55,10 @@ class Rotation:
         self._matrix = self._kept
 
     def matrix(self, position: Position) -> mx.array:
-        """What vectors are multiplied with from the right: (width, width), or one for each sequence."""
+        """What vectors (sequences, heads, width) are multiplied with from the right: (1, width, width) for all of them,
+        or one matrix for each."""
         if not _is_same(position, self._position):
-            angles = mx.array(position, dtype=mx.float32)[..., None] * self._inverse
+            angles = mx.array(position, dtype=mx.float32).reshape(-1, 1) * self._inverse
             cosines, sines = (each[..., self._pairs][..., None, :] for each in (mx.cos(angles), mx.sin(angles)))
             matrix = self._kept * cosines + self._turned * sines
             self._matrix = matrix if self._rest is None else matrix + self._rest
@@ -115,6 +118,29 @@ def _inverse(dims: int, base: float | None, freqs: mx.array | None) -> mx.array:
     assert base is not None, "a rotation has a base or frequencies"
     half = dims // 2
     return mx.exp(mx.arange(0, -half, -1, dtype=mx.float32) * (math.log(base) / half))
+
+
+class RmsNorm:
+    """Takes the place of `mx.fast.rms_norm`, which on the CPU is twice as many operations."""
+
+    def __init__(self, original: Callable[..., mx.array]) -> None:
+        self.original = original
+        self._epsilons: dict[tuple[int, float], mx.array] = {}
+
+    def __call__(self, x: mx.array, weight: mx.array | None, eps: float, **more: Any) -> mx.array:
+        """As `mx.fast.rms_norm`."""
+        if more or weight is None or not (_is_one_token_each(x) and weight.dtype == mx.float32):
+            return self.original(x, weight, eps, **more)
+        key = x.shape[0], eps
+        if key not in self._epsilons:
+            self._epsilons[key] = mx.full((x.shape[0], 1, 1), eps)
+        squares = mx.addmm(self._epsilons[key], x, x.swapaxes(1, 2), alpha=1 / x.shape[2])
+        return (mx.rsqrt(squares) @ x) * weight
+
+
+def _is_one_token_each(x: mx.array) -> bool:
+    """Whether this is (sequences, 1, width)."""
+    return x.ndim == 3 and x.shape[1] == 1 and x.dtype == mx.float32
 
 
 class Attention:
@@ -244,7 +270,7 @@ class Elementwise:
 
 
 def _is_quick(array: Any) -> bool:
-    return isinstance(array, mx.array) and array.dtype == mx.float32
+    return isinstance(array, mx.array) and array.dtype == mx.float32 and array.size > _FEW
 
 
 def _are_single_precision(*arrays: mx.array) -> bool:
@@ -259,26 +285,17 @@ def _suits(mask: mx.array | str | None) -> bool:
 
 
 def lay_out(model: nn.Module) -> None:
-    """Make products of a few rows quick: large matrices are worked on in strips where the BLAS has few threads; other
-    weights of linear layers are turned around in memory, not in shape, since the BLAS copies those of the other order
-    for every product."""
+    """Make products of a few rows quick, large ones in strips where the BLAS has few threads."""
     if 0 < blas.threads() <= few_rows.MOST_THREADS:
         few_rows.use_strips(model)
-    for module in model.modules():
-        if isinstance(module, nn.Linear) and not isinstance(module, few_rows.StripedLinear):
-            _turn(module)
-
-
-def _turn(module: nn.Linear) -> None:
-    if module.weight.dtype == mx.float32:
-        module.weight = mx.contiguous(module.weight.T).T
-        mx.eval(module.weight)
+    few_rows.turn_around(model)
 
 
 def install() -> None:
     """Have all models of this process use them. What an earlier call installed is replaced."""
     exponential = quick_exp.install()
     mx.fast.rope = Rope(_own(mx.fast.rope))
+    mx.fast.rms_norm = RmsNorm(_own(mx.fast.rms_norm))
     mx.fast.scaled_dot_product_attention = Attention(_own(mx.fast.scaled_dot_product_attention), exponential)
     if exponential is mx.exp:
         return

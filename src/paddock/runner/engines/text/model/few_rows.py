@@ -1,11 +1,11 @@
-"""Products of few rows with a large matrix on the CPU, strip by strip of the matrix.
+"""Products of few rows on the CPU: large matrices are worked on strip by strip, small ones are turned around in memory.
 
 OpenBLAS works on a small matrix where it lies. A large one it first copies into another order, which for the few rows
-of a decoding step takes longer than the product itself: three times as long for a single row. Strips are small.
+of a decoding step takes longer than the product itself: three times as long for a single row. Strips are small. What
+is between is copied more quickly in the other order.
 """
 
 from __future__ import annotations
-
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -19,8 +19,26 @@ _STRIPS = (256, 128, 64, 32, 16)
 """Rows of the matrix; with fewer the calls weigh more than the copies."""
 
 
+class TurnedLinear(nn.Linear):
+    """A linear layer whose weights lie in memory in the order in which they are used.
+
+    It keeps that form as well, and with a first dimension for what has a single one there: transposing and reshaping
+    are operations too, and MLX takes longer to begin one than a small product takes.
+    """
+
+    _turned: mx.array
+    """(inner, outer)"""
+    _alone: mx.array
+    """(1, inner, outer)"""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """As nn.Linear."""
+        turned = self._alone if x.ndim == 3 and x.shape[0] == 1 else self._turned
+        return mx.addmm(self.bias, x, turned) if "bias" in self else x @ turned
+
+
 class StripedLinear(nn.Linear):
-    """A linear layer; a module becomes one by changing its class."""
+    """A linear layer that works in strips."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """As nn.Linear."""
@@ -36,15 +54,26 @@ class StripedEmbedding(nn.Embedding):
         return product(x, self.weight)
 
 
-_CLASSES: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: StripedLinear, nn.Embedding: StripedEmbedding}
+# A module becomes one of these by changing its class: whoever holds it need not know.
+_STRIPED: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: StripedLinear, nn.Embedding: StripedEmbedding}
 
 
 def use_strips(model: nn.Module) -> None:
     """Have the large dense layers of a model work in strips. Nothing is copied."""
     for module in model.modules():
-        striped = _CLASSES.get(type(module))
+        striped = _STRIPED.get(type(module))
         if striped is not None and is_large(module.weight):
             module.__class__ = striped
+
+
+def turn_around(model: nn.Module) -> None:
+    """Have the other dense layers keep their weights the other way round: in memory, not in shape."""
+    for module in model.modules():
+        if type(module) is nn.Linear and module.weight.dtype == mx.float32:
+            module.__class__ = TurnedLinear
+            module._turned = mx.contiguous(module.weight.T)
+            module._alone, module.weight = module._turned[None], module._turned.T
+            mx.eval(module._alone, module.weight)
 
 
 def is_large(weight: mx.array) -> bool:
