@@ -6,6 +6,7 @@ is between is copied more quickly in the other order.
 """
 
 from __future__ import annotations
+
 import mlx.core as mx
 import mlx.nn as nn
 
