@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from paddock import protocol
 from paddock.errors import BadRequest, ContextTooLong, DamagedModel
 from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Failed, Health, RunnerState, Text
+from paddock.protocol.frames import decode_frame
 from paddock.runner.http import make_app
 from paddock.runner.service import RunnerService
 from tests.fakes.waiting import until
@@ -72,14 +73,34 @@ async def test_an_answer_is_lines_of_frames_with_one_end(surface):
 
     frames = await surface.frames()
 
-    assert [type(frame) for frame in frames] == [Text, Text, Text, Done]
+    *words, done = frames
+    assert isinstance(done, Done)
+    assert "".join(frame.content for frame in words) == "xxx"
+
+
+async def test_words_that_come_at_once_go_out_together(surface):
+    surface.engine.length = 50
+    surface.engine.allow(100)
+
+    *words, _ = await surface.frames()
+
+    assert "".join(frame.content for frame in words) == 50 * "x"
+    assert len(words) < 25
+
+
+async def test_words_that_wait_are_told_though_the_engine_stands_still(surface):
+    surface.engine.allow(3)
+    async with surface.client.post("/completion", data=protocol.encode(REQUEST)) as response:
+        found = ""
+        async with asyncio.timeout(5):
+            while found != "xxx":
+                found += decode_frame(await response.content.readline()).content
 
 
 async def test_a_client_that_goes_away_costs_at_most_one_more_token(surface):
     surface.engine.allow(3)
     response = await surface.client.post("/completion", data=protocol.encode(REQUEST))
-    for _ in range(3):
-        await response.content.readline()
+    await response.content.readline()
     await until(lambda: surface.engine.steps == 3)
     response.close()
     await until(lambda: surface.service.health().active_requests == 0)
