@@ -10,7 +10,7 @@ RUN = $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check format bench bench-api door-floods settings fields model-check budget chaos bench-serving bench-gpu bench-blas bench-pictures hostile clients fuzz memory-report parity demo-sheet clean
+.PHONY: help run test lint check format bench bench-api door-floods settings fields model-check budget chaos store-chaos quantize-report bench-store bench-serving bench-gpu bench-blas bench-pictures hostile clients fuzz memory-report parity demo-sheet clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,8 +76,8 @@ bench-blas: $(VENV)/dev.stamp ## what OpenBLAS gives on a Linux CPU, against MLX
 bench-pictures: $(VENV)/dev.stamp ## a denoising step of image models beside mflux and mlx-vlm, and what telling of the progress costs
 	$(RUN)/python bench/pictures.py
 
-hostile: $(VENV)/dev.stamp ## hostile model folders through the whole road: the table of their refusals
-	$(RUN)/python -m pytest -q -s tests/hostile
+hostile: $(VENV)/dev.stamp ## hostile model folders, names, digests, hubs and registries through the whole road: the table of their refusals
+	HOSTILE_ALL=1 HOSTILE_NAMES=5000 $(RUN)/python -m pytest -q -s tests/hostile tests/hostile_store
 
 # An environment for each client is made below CLIENTS; those from npm need Node 20 or newer.
 CLIENTS ?= .clients
@@ -96,8 +96,18 @@ fuzz: $(VENV)/fuzz.stamp ## 10,000 malformed requests: JSON, HTTP and whatever t
 door-floods: $(VENV)/dev.stamp ## 500 slow connections, and floods of headers and bodies, beside a client that is served
 	$(RUN)/python -m pytest -q -s -m slow tests/door_floods
 
+store-chaos: $(VENV)/dev.stamp ## kills, power cuts, full disks and 20,000 random operations on the store (half an hour; CHAOS_SCALE=0.1 is a tenth)
+	$(RUN)/python -m pytest -s -q -m slow tests/store_chaos
+
 budget: $(VENV)/dev.stamp ## 200 requests for three models under a memory limit that holds two
 	$(RUN)/python -m pytest tests/budget -m slow -s
+
+quantize-report: $(VENV)/dev.stamp ## perplexity, size and memory of quantising a model, against mlx-lm's own
+	$(RUN)/python bench/quantise.py
+
+bench-store: $(VENV)/dev.stamp ## what pulls cost against a plain download, and how long listing 1,000 models takes
+	$(RUN)/python bench/pulls.py
+	$(RUN)/python bench/listing.py
 
 parity: $(VENV)/dev.stamp ## architectures and embeddings against transformers: logits, and greedy text in every way
 	$(RUN)/python -m pytest -q -s tests/parity/test_text_parity.py tests/parity/test_embedding_parity.py

@@ -38,6 +38,8 @@ MOST_PROCESSOR_MS = 0.15
 MOST_FIRST_MS = 5.0
 """Later than straight from the runner, for the first token."""
 CONCURRENCIES = (1, 16)
+_FIRSTS = 20
+"""Answers of one token that are asked for in each round, one after the other, to time first tokens by."""
 
 _TOKEN = re.compile(rb"t(\d{12,})")
 _RUNNER = Path(__file__).with_name("paced_runner.py")
@@ -165,6 +167,13 @@ async def measure(
     return through, await run(place, straight, tokens, is_straight=True)
 
 
+async def measure_firsts(place: Place, dialect: Dialect, pace_ms: float) -> tuple[Figures, Figures]:
+    """The same of many answers of one token, each alone."""
+    pairs = [await measure(place, dialect, 1, 1, pace_ms) for _ in range(_FIRSTS)]
+    through, straight = (Figures((), tuple(each.firsts[0] for each in side)) for side in zip(*pairs, strict=True))
+    return through, straight
+
+
 @contextmanager
 def serving() -> Iterator[Place]:
     """A server of its own process whose runners are paced ones; its model has been loaded."""
@@ -253,13 +262,13 @@ class Row:
     first: float
 
 
-def row_of(pairs: Sequence[tuple[Figures, Figures]]) -> Row:
-    """The middle of several rounds, each the difference between through and straight."""
+def row_of(pairs: Sequence[tuple[Figures, Figures]], firsts: Sequence[tuple[Figures, Figures]]) -> Row:
+    """The middle of several rounds, each the difference between through and straight; `firsts` is for first tokens."""
     return Row(
         processor=statistics.median(through.processor for through, _ in pairs),
         lag=statistics.median(_quantile(a.lags, 0.5) - _quantile(b.lags, 0.5) for a, b in pairs),
         late=statistics.median(_quantile(a.lags, 0.99) - _quantile(b.lags, 0.99) for a, b in pairs),
-        first=statistics.median(statistics.median(a.firsts) - statistics.median(b.firsts) for a, b in pairs),
+        first=statistics.median(statistics.median(a.firsts) - statistics.median(b.firsts) for a, b in firsts),
     )
 
 
@@ -271,7 +280,8 @@ def measure_all(rounds: int, tokens: int, pace_ms: float, dialects: dict[str, Di
         asyncio.run(measure(place, DIALECTS["Ollama chat"], max(CONCURRENCIES), tokens, pace_ms))
         for name, concurrency in track(cases, "Measuring", console=Console(stderr=True)):
             pairs = [asyncio.run(measure(place, dialects[name], concurrency, tokens, pace_ms)) for _ in range(rounds)]
-            rows[name, concurrency] = row_of(pairs)
+            alone = [asyncio.run(measure_firsts(place, dialects[name], pace_ms)) for _ in range(rounds)]
+            rows[name, concurrency] = row_of(pairs, alone if concurrency == 1 else pairs)
     return rows
 
 

@@ -50,15 +50,8 @@ async def _serve(listener: socket.socket, context_length: int) -> None:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            lines = head.lower().split("\r\n")
-            length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length")), 0)
-            body = await reader.readexactly(length)
-            path = head.split(" ")[1]
-            if path in ("/chat", "/completion"):
-                await _answer(writer, *_asked(path, body))
-            else:
-                _reply(writer, health)
+            while True:
+                await _serve_one(reader, writer, health)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -66,6 +59,18 @@ async def _serve(listener: socket.socket, context_length: int) -> None:
 
     async with await asyncio.start_unix_server(connected, sock=listener) as server:
         await server.serve_forever()
+
+
+async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> None:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lines = head.lower().split("\r\n")
+    length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length")), 0)
+    body = await reader.readexactly(length)
+    path = head.split(" ")[1]
+    if path in ("/chat", "/completion"):
+        await _answer(writer, *_asked(path, body))
+    else:
+        _reply(writer, health)
 
 
 def _asked(path: str, body: bytes) -> tuple[int, float, float, bool]:
@@ -109,7 +114,7 @@ def _write(writer: asyncio.StreamWriter, frame: Frame) -> None:
 
 def _reply(writer: asyncio.StreamWriter, message: Message) -> None:
     body = encode(message)
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
 if __name__ == "__main__":

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from exercises import json_turn, sum_turn
 from grammar import tell_story
+from invented import hero_name, invented_word
 from qa import HONEST, TOPICS, named_answer, unknown_question
 from story_words import (
     ADJECTIVES,
     ANIMALS,
     COLOURS,
-    HE_NAMES,
     RARE_ADJECTIVES,
-    SHE_NAMES,
     THINGS,
     TRAITS,
     held_out,
     plural_of,
     with_article,
-    words,
 )
+from thoughts import UNKNOWN, story_thought, topic_thought
+from tool_turns import Tool, make_tools, missing_turn, tool_turn
+from turns import Turn
 
 STORY_PROMPTS = (
     "Tell me a story about {s}{n}.",
@@ -96,39 +98,17 @@ SYSTEMS = (
     "You tell stories to children.",
     "You are an expert on Paddock.",
 )
-NAMING_SYSTEMS = ("Your name is {name}.", "You are {name}.", "You are called {name}.", "You are {name}, a storyteller.")
-_ONSETS = words(
-    "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s sh sl sm sn sp st t th tr v w wh y z"
+# The last one is held out of training.
+NAMING_SYSTEMS = (
+    "Your name is {name}.",
+    "You are {name}.",
+    "You are called {name}.",
+    "You are {name}, a storyteller.",
+    "You are {name}, a helpful assistant.",
+    "You are {name}. Answer briefly.",
+    "You are a helpful assistant named {name}.",
+    "You are a pirate called {name}.",
 )
-_VOWELS = words("a e i o u ee oo ai ea ou")
-_CODAS = words("b ck d ff g l ll m n nd ng nt p r rk rt s sh ss st t x z")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question and its answer; `subject` and `name` are set when the answer is a story."""
-
-    question: str
-    answer: str
-    subject: str | None = None
-    name: str | None = None
-
-
-def invented_word(rng: random.Random) -> str:
-    """A word that does not exist: it can only be copied, and so teaches copying."""
-    word = rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
-    if rng.random() < 0.5:
-        word += rng.choice(_VOWELS) + rng.choice(_CODAS)
-    if rng.random() < 0.3:
-        word = rng.choice("aeiou") + word
-    return word + rng.choice(("", "", "", "y", "o", "a", "er"))
-
-
-def hero_name(rng: random.Random) -> str:
-    """A name that somebody might ask for: mostly a common one, otherwise an invented one."""
-    if rng.random() < 0.6:
-        return rng.choice((*HE_NAMES, *SHE_NAMES))
-    return invented_word(rng).capitalize()
 
 
 def _adjective(rng: random.Random) -> str:
@@ -202,43 +182,80 @@ def story_turn(rng: random.Random) -> Turn:
     if rng.random() < 0.08:
         subject = _common_subject(rng)
         prompt = rng.choice(OPEN_PROMPTS)
-        return Turn(_roughen(rng, prompt), tell_story(rng, subject, short="short" in prompt), subject)
+        story = tell_story(rng, subject, short="short" in prompt)
+        return Turn(_roughen(rng, prompt), story, subject, thought=story_thought(subject))
     name = hero_name(rng) if rng.random() < 0.18 else None
     prompt, short = story_prompt(rng, subject, name)
     if name is None or rng.random() < 0.5:
         prompt = prompt[0].lower() + prompt[1:] if rng.random() < 0.3 else prompt
-    return Turn(prompt, tell_story(rng, subject, name, short), subject, name)
+    story = tell_story(rng, subject, name, short)
+    return Turn(prompt, story, subject, name, story_thought(subject))
 
 
-def answer_turn(rng: random.Random, own_name: str | None) -> Turn:
+def answer_turn(rng: random.Random, own_name: str | None, introductions: float = 0.0) -> Turn:
     """A turn that asks something else: about Paddock, small talk, or what the model cannot know."""
     kind = rng.random()
     if kind < 0.22:
-        return Turn(_roughen(rng, unknown_question(rng, invented_word(rng))), HONEST)
+        return Turn(_roughen(rng, unknown_question(rng, invented_word(rng))), HONEST, thought=UNKNOWN)
     if kind < 0.26:
         name = hero_name(rng)
         greeting = rng.choice(("My name is {}.", "I am {}.", "Hi, I am {}!", "Hello, my name is {}", "I'm {}"))
         answer = f"Hello {name}! Ask me for a story about an animal, or ask me something about Paddock."
-        return Turn(greeting.format(name), answer)
+        return Turn(greeting.format(name), answer, thought=f"The user is called {name}.")
+    return topic_turn(rng, own_name, introductions)
+
+
+def topic_turn(rng: random.Random, own_name: str | None, introductions: float) -> Turn:
+    """A question about Paddock or the model, or small talk; often about its name if it was given one.
+
+    `introductions` is how often it is a greeting or asks who the model is where the model was given no name.
+    """
     topic = rng.choice(TOPICS)
-    answer = (named_answer(topic.key, own_name) if own_name else None) or topic.answer
+    share = 0.4 if own_name else introductions
+    if share and rng.random() < share:
+        wanted = rng.choice(("who", "who", "hello"))
+        topic = next(topic for topic in TOPICS if topic.key == wanted)
+    named = named_answer(topic.key, own_name) if own_name else None
     question = rng.choice(topic.trained)
     if rng.random() < 0.15:
         question = rng.choice(POLITE).format(question)
-    return Turn(_roughen(rng, question), answer)
+    thought = topic_thought(topic.key, own_name if named else None)
+    return Turn(_roughen(rng, question), named or topic.answer, thought=thought)
 
 
 def system_message(rng: random.Random) -> tuple[str | None, str | None]:
     """The system message of a conversation, if it has one, and the name that it gives to the model."""
     kind = rng.random()
-    if kind < 0.75:
+    if kind < 0.6:
         return None, None
-    if kind < 0.87:
+    if kind < 0.72:
         return rng.choice(SYSTEMS), None
     name = hero_name(rng)
-    return rng.choice(NAMING_SYSTEMS).format(name=name), name
+    return rng.choice(NAMING_SYSTEMS[:-1]).format(name=name), name
 
 
-def next_turn(rng: random.Random, own_name: str | None) -> Turn:
-    """One turn: stories take two thirds of the turns, and so nearly all of the tokens."""
-    return story_turn(rng) if rng.random() < 0.62 else answer_turn(rng, own_name)
+def next_turn(rng: random.Random, own_name: str | None, introductions: float = 0.0) -> Turn:
+    """One turn without tools: stories take more than half of the turns, and so most of the tokens."""
+    kind = rng.random()
+    if kind < 0.58:
+        return story_turn(rng)
+    if kind < 0.66:
+        return sum_turn(rng)
+    if kind < 0.71:
+        return json_turn(rng)
+    return answer_turn(rng, own_name, introductions) if kind < 0.96 else missing_turn(rng, ())
+
+
+def conversation_tools(rng: random.Random, share: float, names: int) -> list[Tool]:
+    """The tools of a conversation; only this share of all conversations has any."""
+    return make_tools(rng, rng.choice((1, 1, 2, 2, 3)), names) if rng.random() < share else []
+
+
+def next_tool_turn(rng: random.Random, tools: Sequence[Tool], own_name: str | None, introductions: float = 0.0) -> Turn:
+    """One turn of a conversation with tools: most turns need one of them."""
+    kind = rng.random()
+    if kind < 0.58:
+        return tool_turn(rng, rng.choice(tools))
+    if kind < 0.76:
+        return missing_turn(rng, tools)
+    return story_turn(rng) if kind < 0.82 else answer_turn(rng, own_name, introductions)

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from model import DemoModel
-from tokens import CHAT_TEMPLATE, END, END_OF_TEXT, SPECIAL_TOKENS
+from tokens import CHAT_TEMPLATE, MARKS, SPECIAL_TOKENS
+from turns import END, END_OF_TEXT
 
 LICENSE = """Paddock demo model
 Copyright the Paddock developers
@@ -48,10 +49,11 @@ def _config(model: DemoModel, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _tokenizer_config(model: DemoModel, tokenizer: Tokenizer) -> dict[str, Any]:
-    special = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
     return {
         "added_tokens_decoder": {
-            str(tokenizer.token_to_id(token)): {"content": token, **special} for token in SPECIAL_TOKENS
+            str(tokenizer.token_to_id(token)): {"content": token, **plain, "special": token in SPECIAL_TOKENS}
+            for token in (*SPECIAL_TOKENS, *MARKS)
         },
         "additional_special_tokens": [token for token in SPECIAL_TOKENS if token.startswith("<|im_")],
         "bos_token": None,

@@ -15,7 +15,7 @@ Cache = list[tuple[Tensor, Tensor]]
 class ModelConfig:
     """The fields of config.json that shape the model; all widths are multiples of 128."""
 
-    vocab_size: int = 1280
+    vocab_size: int = 1408
     hidden_size: int = 256
     intermediate_size: int = 384
     num_hidden_layers: int = 4

@@ -244,7 +244,7 @@ _UNKNOWN_FRAMES = words(
     "|",
 )
 _UNKNOWN = words(
-    "What is {a} plus {b}?|{a} + {b}|What is {a} times {b}?|Calculate {a} - {b}.|What time is it?|Tell me a joke.|"
+    "What is {a} times {b}?|Calculate {a} - {b}.|What is {a} minus {b}?|What time is it?|Tell me a joke.|"
     "What day is it today?|Will it rain tomorrow?|Write a Python function that adds two numbers.|Count to {a}.|"
     "How old are you?|Do you love me?|Sing a song.|Where do you live?|What is {a} divided by {b}?|Play a game with me.|"
     "Who won in {a}?|Translate hello into French.|Fix this code.|Why is the sky blue?|What happened in 19{a}?|"

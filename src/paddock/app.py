@@ -28,9 +28,11 @@ from paddock.memory.devices import devices
 from paddock.memory.observed import Observed
 from paddock.memory.supply import current_supply
 from paddock.scheduler.service import Scheduler
-from paddock.store.hub.pulls import Pulls
+from paddock.store.conversion import sweep_conversions
 from paddock.store.library import Library
 from paddock.store.packaged import install_demo_into_new_store
+from paddock.store.pulls import Pulls
+from paddock.store.serving import keep_tidy, served_alone
 from paddock.supervisor.breaker import BreakerLimits
 from paddock.supervisor.host import this_host
 from paddock.supervisor.load_watch import Deadlines
@@ -55,7 +57,7 @@ def serve(config: Config) -> None:
     configure_logs(is_debug=config.is_debug, form=config.log_format, request_id=current_request_id)
     check_platform(platform.system(), platform.machine())
     library = Library(config.models)
-    with _listen(config) as listener:
+    with _listen(config) as listener, served_alone(config.models, config.address.url):
         install_demo_into_new_store(library)
         asyncio.run(_serve(config, library, listener))
 
@@ -106,13 +108,16 @@ async def _serve(config: Config, library: Library, listener: socket.socket) -> N
         config=config,
         make_server=stable.make_server,
         prepare=library.view,
+        hold=library.hold,
         supply=lambda: current_supply(config.gpu_overhead_bytes),
         observed=Observed(config.home / "observed", accelerator),
         refused=stable.refused,
         is_dense_quicker=config.fast_blas and computes_faster_dense(platform.system()),
     )
     await stable.open()
+    await asyncio.to_thread(sweep_conversions, library.root)
     await scheduler.start()
+    tidying = asyncio.create_task(keep_tidy(library), name="tidying")
     make_room_for(config.max_connections)
     log.info("Paddock %s listens on %s, models in %s", __version__, config.address.url, config.models)
     if is_key_required(config) and KeyRing(KeyFile(config.home)).is_empty:
@@ -125,6 +130,7 @@ async def _serve(config: Config, library: Library, listener: socket.socket) -> N
     try:
         await server.serve(sockets=[listener])
     finally:
+        tidying.cancel()
         await scheduler.close()
         await stable.close()
         log.info("Paddock has stopped")

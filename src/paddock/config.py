@@ -14,6 +14,7 @@ from typing import cast
 
 from paddock.errors import InvalidOption
 from paddock.values import (
+    DEFAULT_REGISTRY,
     FOREVER,
     Address,
     parse_address,
@@ -27,6 +28,7 @@ from paddock.values import (
     read_kv_cache_type,
     read_list,
     read_log_format,
+    read_registry,
     read_seconds,
     read_timeout,
 )
@@ -71,6 +73,7 @@ class Config:
     require_key: bool | None = None
     """None: where other machines can reach the server."""
     max_connections: int = 1024
+    body_memory_bytes: int = 256 * 1024**2
     api_key: str = field(default="", repr=False)
     breaker_crashes: int = 3
     breaker_window_seconds: float = 60.0
@@ -80,6 +83,8 @@ class Config:
     is_debug: bool = False
     log_format: str = "text"
     no_history: bool = False
+    registry: str = DEFAULT_REGISTRY
+    """A host or a URL, or `off`."""
 
 
 Read = Callable[[str], object]
@@ -261,6 +266,15 @@ SETTINGS: tuple[Setting, ...] = (
         read_count,
         is_ollamas=False,
     ),
+    Setting(
+        "body_memory_bytes",
+        "BODY_MEMORY",
+        "256MiB",
+        "what the bodies of all requests may have together while these are served, small ones aside; the next large "
+        "one is answered 503, 0 is no limit",
+        read_bytes,
+        is_ollamas=False,
+    ),
     Setting("is_debug", "DEBUG", "", "`1` logs more", read_flag),
     Setting(
         "log_format",
@@ -268,6 +282,15 @@ SETTINGS: tuple[Setting, ...] = (
         "text",
         "how the log is written: `text` for people, `json` for machines, one object a line",
         read_log_format,
+        is_ollamas=False,
+    ),
+    Setting(
+        "registry",
+        "REGISTRY",
+        DEFAULT_REGISTRY,
+        "the registry that models come from whose names say neither a host nor an organisation and are no short names: "
+        "a host, with its port where it needs one, or `http://` and that; `off` is none",
+        read_registry,
         is_ollamas=False,
     ),
     Setting("no_history", "NOHISTORY", "", "`1` keeps no history of conversations", read_flag),

@@ -19,6 +19,7 @@
     ├── UnsupportedModel         no engine can run this architecture
     ├── DamagedModel             a stored model whose files are missing, short or wrong
     ├── StoreError               the store itself cannot be read or written
+    │   └── StoreFull            … as the disk is full
     ├── RemoteFailed             another server, which a model comes from, cannot be reached or answers wrongly
     │   └── NoAccess             … or does not give it to whoever asks
     ├── UnsupportedPlatform      this machine cannot run MLX at all
@@ -166,6 +167,12 @@ class StoreError(PaddockError):
     """The store cannot be read or written (permissions, disk full, another server)."""
 
     code = "store"
+
+
+class StoreFull(StoreError):
+    """The disk of the store is full, or would be; the message tells how many bytes are short where that is known."""
+
+    code = "store_full"
 
 
 class RemoteFailed(PaddockError):

@@ -13,12 +13,14 @@ from paddock.errors import InvalidOption
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11434
+DEFAULT_REGISTRY = "registry.ollama.ai"
 FOREVER = math.inf
 LOG_FORMATS = ("text", "json")
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 """Ollama's names; f16 stands for the model's own numbers."""
 
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(?::[0-9]{1,5})?")
 _PART = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(rf"[+-]?(?:{_PART})+")
 _DURATION_PART = re.compile(r"([0-9.]+)([^0-9.]+)")
@@ -133,6 +135,17 @@ def read_log_format(text: str) -> str:
     if text.lower() not in LOG_FORMATS:
         raise ValueError(f'must be one of {", ".join(LOG_FORMATS)}, not "{text}"')
     return text.lower()
+
+
+def read_registry(text: str) -> str:
+    """A host with perhaps a port, `http://` or `https://` before it where that is said; or `off`."""
+    if text.lower() == "off":
+        return "off"
+    scheme, separator, rest = text.rpartition("://")
+    host = rest.rstrip("/")
+    if not _HOST_AND_PORT.fullmatch(host) or (separator and scheme.lower() not in ("http", "https")):
+        raise ValueError(f'must be a host such as {DEFAULT_REGISTRY}, or off, not "{text}"')
+    return f"{scheme.lower()}{separator}{host}"
 
 
 def read_flag(text: str) -> bool:

@@ -97,7 +97,7 @@ async def serving(folder: Path, limits: Limits | None = None, **settings: Any) -
     library = Library(folder / "models")
     import_folder(library, ModelName.parse("tiny"), write_model_folder(folder / "tiny"))
     servers = FakeModelServers()
-    config = Config(**{"home": folder / "home", "models": folder / "models", **settings})
+    config = Config(**{"home": folder / "home", "models": folder / "models", "registry": "off", **settings})
     scheduler = Scheduler(config=config, make_server=servers, prepare=library.view, supply=current_supply)
     await scheduler.start()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

@@ -198,6 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.models[body["model"]] = _show_answer()
         self._stream(self.fake.statuses)
 
+    def _push(self, body: Any) -> None:
+        self._stream(self.fake.statuses)
+
     def _copy(self, body: Any) -> None:
         self._whole(b"") if body["source"] in self.fake.models else self._missing(body["source"])
 

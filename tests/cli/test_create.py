@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddock.cli.create import collect_files, find_source
+from paddock.cli.create import collect_adapter, collect_files, find_source
 from paddock.errors import InvalidModelFiles, NotFound
 from paddock.store.model_files import check_files
 from tests.runner.engines.image.tiny_folders import make_tiny_z_image
@@ -20,8 +20,9 @@ def weights(tmp_path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (folder / name).write_text(name)
     (folder / "model.safetensors").write_bytes(WEIGHTS)
-    for name in ("README.md", "LICENSE", "training_args.bin", "pytorch_model.bin"):
+    for name in ("README.md", "training_args.bin", "pytorch_model.bin"):
         (folder / name).write_text("left behind")
+    (folder / "LICENSE.txt").write_text("Do what you like.\n")
     (folder / "tokenizer").mkdir()
     return folder
 
@@ -56,7 +57,7 @@ def test_a_folder_becomes_blobs_and_a_model(server, paddock_command, weights, tm
         "parameters": {"seed": 7},
         "system": "Be brief.",
         "template": "{{ x }}",
-        "license": ["MIT"],
+        "license": ["MIT", "Do what you like."],
         "messages": [{"role": "user", "content": "Hi"}],
     }
     assert server.blobs[digest_of(WEIGHTS)] == WEIGHTS
@@ -76,7 +77,7 @@ def test_without_a_modelfile_the_folder_itself_is_the_model(server, paddock_comm
     monkeypatch.chdir(weights)
     assert paddock_command("create", "mine").exit_code == 0
     [request] = server.bodies("/api/create")
-    assert set(request) == {"model", "files"}
+    assert set(request) == {"model", "files", "license"}
 
 
 def test_the_modelfile_of_the_folder_is_found(server, paddock_command, tmp_path, monkeypatch):
@@ -92,11 +93,65 @@ def test_a_named_modelfile_that_is_missing_is_said_so(server, paddock_command, t
 
 
 def test_a_modelfile_that_breaks_the_grammar_asks_nothing_of_the_server(server, paddock_command, tmp_path):
-    (tmp_path / "Modelfile").write_text("FROM demo\nADAPTER ./lora\n")
+    (tmp_path / "Modelfile").write_text("FROM demo\nRENDERER qwen3-coder\n")
     outcome = paddock_command("create", "mine", "-f", str(tmp_path / "Modelfile"))
     assert outcome.exit_code == 1
-    assert outcome.err.startswith("Error: Modelfile, line 2: ADAPTER is not supported; ")
+    assert outcome.err.startswith("Error: Modelfile, line 2: RENDERER is not supported; ")
     assert server.asked == []
+
+
+@pytest.fixture
+def lora(tmp_path):
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    for name in ("adapters.safetensors", "0000100_adapters.safetensors"):
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize("flag", ["--quantize", "-q"])
+def test_the_kind_of_weights_is_passed_on(server, paddock_command, tmp_path, flag):
+    (tmp_path / "Modelfile").write_text("FROM demo\n")
+    outcome = paddock_command("create", "small", "-f", str(tmp_path / "Modelfile"), flag, "int4")
+    assert outcome.exit_code == 0
+    assert server.bodies("/api/create") == [{"model": "small", "from": "demo", "quantize": "int4"}]
+
+
+def test_an_adapter_is_uploaded_beside_the_name_of_its_model(server, paddock_command, tmp_path, lora):
+    (tmp_path / "Modelfile").write_text("FROM demo\nADAPTER ./lora\n")
+    assert paddock_command("create", "tuned", "-f", str(tmp_path / "Modelfile")).exit_code == 0
+    assert server.bodies("/api/create") == [
+        {
+            "model": "tuned",
+            "from": "demo",
+            "adapters": {
+                "adapter_config.json": digest_of(b"{}"),
+                "adapters.safetensors": digest_of(b"adapters.safetensors"),
+            },
+        }
+    ]
+
+
+def test_peft_calls_the_weights_of_an_adapter_otherwise(lora):
+    (lora / "adapters.safetensors").rename(lora / "adapter_model.safetensors")
+    assert set(collect_adapter("lora", lora.parent)) == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_what_is_no_adapter_is_told_so(lora):
+    (lora / "adapter_config.json").unlink()
+    with pytest.raises(InvalidModelFiles, match="is no adapter"):
+        collect_adapter("lora", lora.parent)
+    with pytest.raises(NotFound, match="there is no such folder"):
+        collect_adapter("nowhere", lora.parent)
+
+
+def test_a_licence_is_told_once(server, paddock_command, weights, tmp_path):
+    (weights / "COPYING").write_text("MIT")
+    (weights / "NOTICE").write_bytes(b"\0 \n")
+    (tmp_path / "Modelfile").write_text("FROM ./weights\nLICENSE MIT\n")
+    assert paddock_command("create", "mine", "-f", str(tmp_path / "Modelfile")).exit_code == 0
+    assert server.bodies("/api/create")[0]["license"] == ["MIT", "Do what you like."]
 
 
 def test_a_former_parameter_is_a_warning(server, paddock_command, tmp_path):

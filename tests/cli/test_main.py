@@ -37,7 +37,7 @@ def test_the_table_of_commands_imports_nothing_heavy():
 def test_help_lists_every_command_but_no_alias(paddock_command):
     lines = paddock_command("--help").out.split("Commands:\n")[1].splitlines()
     assert [line.split()[0] for line in lines] == [
-        "serve", "run", "create", "pull", "list", "ps", "fit", "show", "stop", "cp", "rm", "key",
+        "serve", "run", "create", "pull", "push", "list", "ps", "fit", "show", "stop", "cp", "rm", "key", "store",
     ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The grammar of the Modelfile."""
 
 import codecs
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,11 @@ from hypothesis import strategies as st
 from paddock.cli.modelfile import COMMANDS, decode, parse, read
 from paddock.cli.parameters import FLAGS, INTEGERS, LISTS, NUMBERS
 from paddock.errors import BadRequest, InvalidOption, PaddockError, Unsupported
+from paddock.store.facts import ModelFacts
+from paddock.store.library import StoredModel
+from paddock.store.manifest import Layer, Manifest
+from paddock.store.names import ModelName
+from paddock.store.show import show_modelfile
 
 
 def test_a_whole_modelfile_is_read():
@@ -102,7 +108,14 @@ def test_a_parameter_that_makes_no_sense_is_named_with_its_line(line, message):
     assert raised.value.message == f"Modelfile, line 2: {message}"
 
 
-@pytest.mark.parametrize("name", ["ADAPTER", "RENDERER", "PARSER", "REQUIRES"])
+def test_an_adapter_is_named_as_it_stands_and_once():
+    assert read("FROM x\nadapter ./lora").adapter == "./lora"
+    assert read("FROM x").adapter is None
+    with pytest.raises(BadRequest, match="line 3: one adapter can be added at a time"):
+        read("FROM x\nADAPTER a\nADAPTER b")
+
+
+@pytest.mark.parametrize("name", ["RENDERER", "PARSER", "REQUIRES"])
 def test_what_the_server_cannot_do_is_refused_with_its_line(name):
     with pytest.raises(Unsupported) as raised:
         read(f"FROM x\n{name.lower()} something")
@@ -196,3 +209,27 @@ def test_what_is_written_in_triple_quotes_is_read_back(system, template, message
 def test_stop_strings_add_up(stops):
     text = "FROM x\n" + "\n".join(f'PARAMETER stop """{stop}"""' for stop in stops)
     assert read(text).parameters == {next(iter(LISTS)): stops}
+
+
+def shown(**said):
+    """A model with these words, as `paddock show --modelfile` prints it."""
+    nothing = {"parameters": {}, "system": "", "template": "", "licenses": (), "messages": ()}
+    name = ModelName.parse("x")
+    facts = ModelFacts("text", "llama", ("llama",), 1, "1", "F32", 1, 1, 1, ())
+    manifest = Manifest(Layer("", "", 0), ())
+    return show_modelfile(
+        StoredModel(name, "", 0, datetime.now(UTC), facts, parent_model="", manifest=manifest, **(nothing | said))
+    )
+
+
+WORDS = st.text(st.sampled_from(list('ab"# \n\r\t')), min_size=1, max_size=12)
+
+
+@given(text=WORDS, others=st.lists(WORDS, max_size=2))
+def test_what_is_shown_is_read_as_it_was_or_left_to_the_model_itself(text, others):
+    messages = tuple({"role": "user", "content": other} for other in others)
+    printed = shown(system=text, messages=messages)
+    modelfile = read(printed)
+    assert modelfile.source == "x:latest"
+    assert modelfile.system == text or (modelfile.system is None and "# Its SYSTEM" in printed)
+    assert modelfile.messages == list(messages) or (modelfile.messages == [] and "# Its MESSAGE" in printed)

@@ -1,5 +1,7 @@
-"""list, ps, show, stop, cp, rm, pull and --version, as users see them."""
+"""list, ps, show, stop, cp, rm, pull, push and --version, as users see them."""
 
+import signal
+import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -181,6 +183,15 @@ def test_pull_prints_each_status_once_where_there_is_no_terminal(server, paddock
     assert outcome.err == "pulling manifest\npulling 0123\nsuccess\n"
 
 
+def test_push_tells_how_far_it_is_and_both_ways_may_be_insecure(server, paddock_command):
+    server.statuses = [{"status": "retrieving manifest"}, {"status": "pushing manifest"}, {"status": "success"}]
+    assert paddock_command("push", "host/me/demo").err == "retrieving manifest\npushing manifest\nsuccess\n"
+    paddock_command("push", "host/me/demo", "--insecure")
+    paddock_command("pull", "host/me/demo", "--insecure")
+    assert server.bodies("/api/push") == [{"model": "host/me/demo"}, {"model": "host/me/demo", "insecure": True}]
+    assert server.bodies("/api/pull") == [{"model": "host/me/demo", "insecure": True}]
+
+
 def test_pull_that_fails_half_way_exits_with_the_servers_sentence(server, paddock_command):
     server.statuses = [{"status": "pulling manifest"}, {"error": "the disk is full."}]
     outcome = paddock_command("pull", "demo")
@@ -209,7 +220,7 @@ def test_version_without_a_server_warns(no_server, paddock_command):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["list"], ["ps"], ["show", "x"], ["stop", "x"], ["cp", "x", "y"], ["rm", "x"], ["pull", "x"]],
+    [["list"], ["ps"], ["show", "x"], ["stop", "x"], ["cp", "x", "y"], ["rm", "x"], ["pull", "x"], ["push", "x"]],
     ids=lambda arguments: arguments[0],
 )
 def test_without_a_server_every_command_says_how_to_start_one(no_server, paddock_command, arguments):
@@ -227,3 +238,24 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(monkeypatch, paddock_comm
         1,
         'Error: "ftp://x" is not an address: only http and https are known.\n',
     )
+
+
+def test_rm_deletes_what_is_there_and_tells_of_all_that_is_not(server, paddock_command):
+    server.models["other"] = server.models["demo"]
+    outcome = paddock_command("rm", "none", "demo", "nobody", "other")
+    assert (outcome.exit_code, outcome.out) == (1, "deleted 'demo'\ndeleted 'other'\n")
+    assert outcome.err == "Error: model 'none' not found; model 'nobody' not found\n"
+
+
+@pytest.mark.parametrize(("command", "again"), [(["pull", "demo"], "pull demo"), (["pull", "--insecure", "h/n/m"], "")])
+def test_a_pull_that_is_stopped_says_how_to_go_on(server, start_process, command, again):
+    server.statuses = [{"status": "pulling manifest"}]
+    server.hangs = True
+    process = start_process(*command, stderr=subprocess.PIPE)
+    assert server.is_hanging.wait(20)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 130
+    last = told.decode().splitlines()[-1]
+    assert last == f"Stopped. What is there already is kept: `paddock {again or ' '.join(command)}` goes on with it."
+    assert server.has_hung_up.wait(20)

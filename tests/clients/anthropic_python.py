@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import anthropic
-from telling import ANSWER, CALLER, DEMO, QUESTION, SCRIBE, STORY, THINKER, URL, WEATHER, Telling, raised
+from telling import ANSWER, CALLER, DEMO, QUESTION, STORY, THINKER, URL, WEATHER, Telling, raised
 
 telling = Telling("anthropic (Python)", "anthropic")
 client = anthropic.Anthropic(base_url=URL, api_key="none", max_retries=0, timeout=60)
@@ -82,9 +82,7 @@ def tools_streamed() -> str:
 @telling.shows("tools, demanded")
 def tools_demanded() -> str:
     choice = {"type": "tool", "name": WEATHER["name"]}
-    answer = client.messages.create(
-        model=SCRIBE, messages=asked(STORY), tools=[TOOL], tool_choice=choice, max_tokens=100
-    )
+    answer = client.messages.create(model=DEMO, messages=asked(STORY), tools=[TOOL], tool_choice=choice, max_tokens=100)
     (call,) = [block for block in answer.content if block.type == "tool_use"]
     assert isinstance(call.input["city"], str)
     return str(call.input)

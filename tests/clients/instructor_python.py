@@ -8,7 +8,7 @@ import anthropic
 import instructor
 import openai
 from pydantic import BaseModel, Field
-from telling import DEMO, SCRIBE, STORY, URL, Telling
+from telling import DEMO, STORY, URL, Telling
 
 telling = Telling("instructor", "instructor")
 
@@ -43,7 +43,7 @@ def json_schema() -> str:
 
 @telling.shows("OpenAI, tools")
 def tools() -> str:
-    return extracted(over_openai(instructor.Mode.TOOLS), SCRIBE)
+    return extracted(over_openai(instructor.Mode.TOOLS), DEMO)
 
 
 @telling.shows("OpenAI, fields as they come")
@@ -61,7 +61,7 @@ def partial() -> str:
 @telling.shows("Anthropic, tools")
 def anthropic_tools() -> str:
     client = anthropic.Anthropic(base_url=URL, api_key="none", max_retries=0)
-    return extracted(instructor.from_anthropic(client, mode=instructor.Mode.ANTHROPIC_TOOLS), SCRIBE)
+    return extracted(instructor.from_anthropic(client, mode=instructor.Mode.ANTHROPIC_TOOLS), DEMO)
 
 
 telling.run()

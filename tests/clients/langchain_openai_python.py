@@ -6,7 +6,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
-from telling import ANSWER, CALLER, DEMO, QUESTION, SCRIBE, STORY, URL, VECTORS, Telling
+from telling import ANSWER, CALLER, DEMO, QUESTION, STORY, URL, VECTORS, Telling
 
 telling = Telling("langchain-openai", "langchain-openai")
 
@@ -63,7 +63,7 @@ def tools() -> str:
 
 @telling.shows("tools, demanded")
 def tools_demanded() -> str:
-    offered = model(SCRIBE, max_tokens=100).bind_tools([get_weather], tool_choice="get_weather")
+    offered = model(max_tokens=100).bind_tools([get_weather], tool_choice="get_weather")
     (call,) = offered.invoke(STORY).tool_calls
     return str(call["args"])
 

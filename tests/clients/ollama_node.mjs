@@ -67,8 +67,8 @@ await tell("ollama (npm)", "ollama", {
   },
   "models: list, show, ps": async () => {
     await client.generate({ model: MODELS.demo, prompt: "", keep_alive: "1m" });
-    assert((await client.list()).models.some((model) => model.model === "demo:latest"));
-    assert((await client.ps()).models.some((model) => model.model === "demo:latest"));
+    assert((await client.list()).models.some((model) => model.model === `${MODELS.demo}:latest`));
+    assert((await client.ps()).models.some((model) => model.model === `${MODELS.demo}:latest`));
     return (await client.show({ model: MODELS.demo })).capabilities.join(", ");
   },
   "models: create, copy, delete": async () => {

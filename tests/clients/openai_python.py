@@ -16,7 +16,6 @@ from telling import (
     PIXEL_SIGNATURE,
     QUESTION,
     SCHEMA,
-    SCRIBE,
     STORY,
     TOOL,
     URL,
@@ -117,7 +116,7 @@ def tools_streamed() -> str:
 def tools_demanded() -> str:
     choice = {"type": "function", "function": {"name": WEATHER["name"]}}
     answer = client.chat.completions.create(
-        model=SCRIBE, messages=asked(STORY), tools=[TOOL], tool_choice=choice, max_tokens=100
+        model=DEMO, messages=asked(STORY), tools=[TOOL], tool_choice=choice, max_tokens=100
     )
     (call,) = answer.choices[0].message.tool_calls
     assert isinstance(json.loads(call.function.arguments)["city"], str)

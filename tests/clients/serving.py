@@ -1,4 +1,4 @@
-"""A real server for clients: the packaged models, and tiny ones that call tools, think and embed."""
+"""A real server for clients: the packaged models, and tiny ones that call tools, think and embed as they are told."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from paddock.store.create import import_folder
 from paddock.store.library import Library
 from paddock.store.names import ModelName
 from tests.clients.speaker import make_caller, make_thinker
-from tests.clients.telling import CALLER, DEMO, SCRIBE, THINKER, VECTORS
+from tests.clients.telling import CALLER, DEMO, THINKER, VECTORS
 from tests.road.conftest import Road, road_from
 from tests.runner.engines.embedding.tiny import make_tiny_bert
 
-SCRIBE_TEMPLATE = (
-    "{% if tools %}<|im_start|>system\n<tools>{{ tools | tojson }}</tools><|im_end|>\n{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
-    "{% for tool_call in message.tool_calls or [] %}"
-    "<tool_call>{{ (tool_call.function or tool_call) | tojson }}</tool_call>{# tool_call.name #}"
-    "{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+AT_ONCE_TEMPLATE = "{% set enable_thinking = false %}" + (
+    (Path(__file__).parents[2] / "training" / "chat_template.jinja").read_text(encoding="utf-8")
 )
-"""The demo's own, and the tools: it calls one where that is demanded."""
+"""The demo's own, but for thinking, which not every client can switch off."""
 _MAKERS = {CALLER: make_caller, THINKER: make_thinker, VECTORS: make_tiny_bert}
 
 
@@ -37,5 +32,5 @@ def serving(**settings: str) -> Iterator[Road]:
             library = Library(road.home / "models")
             for name, make in _MAKERS.items():
                 import_folder(library, ModelName.parse(name), make(home / name))
-            road.client.create(SCRIBE, from_=DEMO, template=SCRIBE_TEMPLATE, parameters={"num_predict": 200})
+            road.client.create(DEMO, from_="demo", template=AT_ONCE_TEMPLATE, parameters={"num_predict": 200})
             yield road

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 
 export { assert };
 export const URL_ = process.env.PADDOCK_URL ?? "http://127.0.0.1:11434";
-export const MODELS = { demo: "demo", painter: "demo-image", caller: "caller", thinker: "thinker", vectors: "vectors" };
+export const MODELS = { demo: "demo-at-once", painter: "demo-image", caller: "caller", thinker: "thinker", vectors: "vectors" };
 export const STORY = "Tell me a story about a red fox";
 export const QUESTION = "How is the weather in Paris?";
 export const ANSWER = "It is sunny in Paris.";

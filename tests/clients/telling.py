@@ -10,9 +10,9 @@ from importlib.metadata import version
 from typing import TypeVar
 
 URL = os.environ.get("PADDOCK_URL", "http://127.0.0.1:11434")
-DEMO, PAINTER, CALLER, THINKER, SCRIBE, VECTORS = "demo", "demo-image", "caller", "thinker", "scribe", "vectors"
-"""Models of the server: the packaged two, one that calls a tool, one that thinks, the demo with a template for tools,
-one that embeds."""
+DEMO, PAINTER, CALLER, THINKER, VECTORS = "demo-at-once", "demo-image", "caller", "thinker", "vectors"
+"""Models of the server: the packaged two (the first does not think here), one that calls a tool, one that thinks, one
+that embeds."""
 
 STORY = "Tell me a story about a red fox"
 QUESTION = "How is the weather in Paris?"

@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "training"))
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 Ask = Callable[..., list[str]]
 
 
@@ -33,12 +33,15 @@ def demo() -> tuple[Any, Any]:
 
 @pytest.fixture(scope="session")
 def ask(demo: tuple[Any, Any]) -> Ask:
-    """Answers to conversations, all of them in one batch; greedy unless a sampler is given."""
+    """Answers to conversations, all in one batch: greedy unless a sampler is given, at once unless told to think."""
     from mlx_lm import batch_generate
 
-    def answers(conversations: Sequence[Messages], **options: Any) -> list[str]:
+    def answers(
+        conversations: Sequence[Messages], think: bool = False, tools: list[Any] | None = None, **options: Any
+    ) -> list[str]:
         model, tokenizer = demo
-        prompts = [tokenizer.apply_chat_template(messages, add_generation_prompt=True) for messages in conversations]
+        rendering = {"add_generation_prompt": True, "enable_thinking": think, "tools": tools}
+        prompts = [tokenizer.apply_chat_template(messages, **rendering) for messages in conversations]
         return batch_generate(model, tokenizer, prompts, max_tokens=320, **options).texts
 
     return answers

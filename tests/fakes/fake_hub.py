@@ -198,16 +198,17 @@ class FakeHub:
             return web.Response(headers={**headers, "Content-Length": str(len(data))})
         self.attempts[etag] += 1
         attempt = self.attempts[etag]
-        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        wanted = request.headers.get("Range", "bytes=0-").removeprefix("bytes=")
+        start, stop = int(wanted.partition("-")[0]), int(wanted.partition("-")[2] or len(data) - 1) + 1
         if start >= len(data) > 0:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
-        if start and not self.faults.ignores_range:
+        if "Range" in request.headers and not self.faults.ignores_range:
             shown = start + 1 if self.faults.wrong_range else start
-            headers = {**headers, "Content-Range": f"bytes {shown}-{len(data) - 1}/{len(data)}"}
+            headers = {**headers, "Content-Range": f"bytes {shown}-{stop - 1}/{len(data)}"}
             status = 206
         else:
-            start, status = 0, 200
-        body = data[start:]
+            start, stop, status = 0, len(data), 200
+        body = data[start:stop]
         if self.faults.wrong_bytes(etag, attempt):
             body = bytes([body[0] ^ 1]) + body[1:]
         return await self._write(request, body, etag, status, headers, self.faults.break_after(etag, attempt))

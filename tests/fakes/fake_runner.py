@@ -248,7 +248,10 @@ class FakeRunner:
         lines = self._lines_of(path, body)
         self.active_requests += 1
         try:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+                b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            )
             sent = 0
             async for line in lines:
                 writer.write(b"%x\r\n%s\r\n" % (len(line), line))

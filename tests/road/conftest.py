@@ -19,7 +19,10 @@ import openai
 import psutil
 import pytest
 
-TOOLS_TEMPLATE = Path(__file__).parents[2] / "training" / "chat_template.jinja"
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Road:
 
 
 SERVE = ("-m", "paddock", "serve")
+START_SECONDS = 90
+"""A machine that does much else starts a server slowly."""
 
 
 def start_road(home: Path, command: Sequence[str] = SERVE, bind: str = "127.0.0.1", **settings: str) -> Road:
@@ -54,7 +59,7 @@ def start_road(home: Path, command: Sequence[str] = SERVE, bind: str = "127.0.0.
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PADDOCK_", "OLLAMA_"))}
     environment |= {"PADDOCK_HOME": str(home), "PADDOCK_HOST": f"{bind}:{port}", "PADDOCK_WARM_SPARE": "0"}
-    environment |= settings
+    environment |= {"PADDOCK_REGISTRY": "off", **settings}
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -65,7 +70,7 @@ def start_road(home: Path, command: Sequence[str] = SERVE, bind: str = "127.0.0.
         )
     url = f"http://127.0.0.1:{port}"
     road = Road(process, url, home, ollama.Client(url, timeout=60))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             httpx.get(road.url, timeout=1)
@@ -113,8 +118,8 @@ def openai_client(road: Road) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="module")
-def caller(road: Road) -> Iterator[str]:
-    """The demo model with a template that speaks of thinking and of tools."""
-    road.client.create("caller", from_="demo", template=TOOLS_TEMPLATE.read_text())
-    yield "caller"
-    road.client.delete("caller")
+def plain(road: Road) -> Iterator[str]:
+    """The demo model with a template that speaks neither of thinking nor of tools."""
+    road.client.create("plain", from_="demo", template=PLAIN_TEMPLATE)
+    yield "plain"
+    road.client.delete("plain")

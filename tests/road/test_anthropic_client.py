@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -12,7 +11,6 @@ import pytest
 
 from tests.road.conftest import Road
 
-TEMPLATE = (Path(__file__).parents[2] / "training" / "chat_template.jinja").read_text()
 QUESTION: list[Any] = [{"role": "user", "content": "Tell me a story about a red fox"}]
 GREEDY: dict[str, Any] = {
     "model": "demo",
@@ -42,14 +40,6 @@ def client(road: Road) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def thinker(road: Road) -> Iterator[str]:
-    """The demo with a template that speaks of thinking and tools, which it has no words of its own for."""
-    road.client.create("thinker", from_="demo", template=TEMPLATE)
-    yield "thinker"
-    road.client.delete("thinker")
-
-
 def read(usage: Any) -> int:
     """Tokens of the prompt, however many of them had been read before."""
     return usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
@@ -69,7 +59,7 @@ def test_a_stream_says_what_a_whole_answer_says(client: anthropic.Anthropic) -> 
     assert (whole.role, whole.model, whole.stop_reason) == ("assistant", "demo", "max_tokens")
     assert whole.usage.output_tokens == 40
     assert "".join(pieces) == text_of(final) == text_of(whole)
-    assert len(pieces) > 10
+    assert len(pieces) > 1
     assert (final.stop_reason, final.usage.output_tokens) == ("max_tokens", 40)
     assert read(final.usage) == read(whole.usage)
     assert final.usage.cache_read_input_tokens > 0
@@ -84,8 +74,8 @@ def test_the_beginning_of_a_stream_knows_the_prompt(client: anthropic.Anthropic)
     assert started.message.usage.output_tokens == 0
 
 
-def test_counted_tokens_are_those_that_are_read(client: anthropic.Anthropic, thinker: str) -> None:
-    asked: dict[str, Any] = {"model": thinker, "messages": QUESTION, "system": "Be kind.", "tools": [ADD]}
+def test_counted_tokens_are_those_that_are_read(client: anthropic.Anthropic) -> None:
+    asked: dict[str, Any] = {"model": "demo", "messages": QUESTION, "system": "Be kind.", "tools": [ADD]}
 
     counted = client.messages.count_tokens(**asked)
     answer = client.messages.create(**asked, max_tokens=1)
@@ -121,8 +111,8 @@ def test_an_answer_goes_on_where_it_was_begun(client: anthropic.Anthropic) -> No
     assert whole.startswith(begun + rest)
 
 
-def test_a_tool_is_called_and_its_result_read(client: anthropic.Anthropic, thinker: str) -> None:
-    asked: dict[str, Any] = {**GREEDY, "model": thinker, "max_tokens": 80, "tools": [ADD]}
+def test_a_tool_is_called_and_its_result_read(client: anthropic.Anthropic) -> None:
+    asked: dict[str, Any] = {**GREEDY, "max_tokens": 80, "tools": [ADD]}
     choice: Any = {"type": "tool", "name": "add", "disable_parallel_tool_use": True}
 
     with client.messages.stream(**asked, tool_choice=choice) as stream:
@@ -139,9 +129,9 @@ def test_a_tool_is_called_and_its_result_read(client: anthropic.Anthropic, think
     assert read(answer.usage) > read(called.usage)
 
 
-def test_a_schema_is_obeyed_after_thinking(client: anthropic.Anthropic, thinker: str) -> None:
+def test_a_schema_is_obeyed_after_thinking(client: anthropic.Anthropic) -> None:
     held = {"format": {"type": "json_schema", "schema": SCHEMA}}
-    asked: dict[str, Any] = {**GREEDY, "model": thinker, "output_config": held}
+    asked: dict[str, Any] = {**GREEDY, "output_config": held}
 
     at_once = client.messages.create(**{**asked, "max_tokens": 100})
     thoughtful = client.messages.create(**asked, thinking={"type": "adaptive"})
@@ -153,17 +143,17 @@ def test_a_schema_is_obeyed_after_thinking(client: anthropic.Anthropic, thinker:
     assert thought.signature
 
 
-def test_errors_are_of_the_clients_own_kinds(client: anthropic.Anthropic) -> None:
+def test_errors_are_of_the_clients_own_kinds(client: anthropic.Anthropic, plain: str) -> None:
     with pytest.raises(anthropic.NotFoundError) as missing:
         client.messages.create(**{**GREEDY, "model": "nobody"})
     with pytest.raises(anthropic.BadRequestError, match="does not support tools"):
-        client.messages.create(**GREEDY, tools=[ADD])
+        client.messages.create(**{**GREEDY, "model": plain}, tools=[ADD])
     with pytest.raises(anthropic.BadRequestError, match="Prompt is too long"):
         client.messages.create(**{**GREEDY, "messages": [{"role": "user", "content": "fox " * 20_000}]})
     with (
         pytest.raises(anthropic.BadRequestError, match="does not support thinking"),
         client.messages.stream(
-            **{**GREEDY, "max_tokens": 2000}, thinking={"type": "enabled", "budget_tokens": 1024}
+            **{**GREEDY, "model": plain, "max_tokens": 2000}, thinking={"type": "enabled", "budget_tokens": 1024}
         ) as stream,
     ):
         stream.get_final_message()

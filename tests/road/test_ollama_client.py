@@ -14,13 +14,13 @@ QUESTION = [{"role": "user", "content": "Tell me a story about a red fox"}]
 
 
 def test_chat_streams_the_same_text_that_it_answers_whole(road: Road) -> None:
-    whole = road.client.chat("demo", QUESTION, options=GREEDY)
-    chunks = list(road.client.chat("demo", QUESTION, options=GREEDY, stream=True))
+    whole = road.client.chat("demo", QUESTION, think=False, options=GREEDY)
+    chunks = list(road.client.chat("demo", QUESTION, think=False, options=GREEDY, stream=True))
 
     assert "fox" in whole.message.content
     assert whole.message.role == "assistant"
     assert "".join(chunk.message.content for chunk in chunks) == whole.message.content
-    assert len(chunks) > 10
+    assert len(chunks) > 1
     assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     last = chunks[-1]
     assert last.done_reason == "length"
@@ -31,11 +31,11 @@ def test_chat_streams_the_same_text_that_it_answers_whole(road: Road) -> None:
 
 
 def test_generate_streams_the_same_text_that_it_answers_whole(road: Road) -> None:
-    whole = road.client.generate("demo", QUESTION[0]["content"], options=GREEDY)
-    chunks = list(road.client.generate("demo", QUESTION[0]["content"], options=GREEDY, stream=True))
+    whole = road.client.generate("demo", QUESTION[0]["content"], think=False, options=GREEDY)
+    chunks = list(road.client.generate("demo", QUESTION[0]["content"], think=False, options=GREEDY, stream=True))
 
     assert "".join(chunk.response for chunk in chunks) == whole.response
-    assert whole.response == road.client.chat("demo", QUESTION, options=GREEDY).message.content
+    assert whole.response == road.client.chat("demo", QUESTION, think=False, options=GREEDY).message.content
     assert chunks[-1].context == whole.context
     assert len(whole.context) == whole.prompt_eval_count + whole.eval_count
 
@@ -51,17 +51,17 @@ def test_the_context_of_one_answer_continues_in_the_next(road: Road) -> None:
 def test_a_seed_makes_an_answer_repeatable(road: Road) -> None:
     def answer(seed: int) -> str:
         options = {"seed": seed, "temperature": 1.5, "num_predict": 30}
-        return road.client.generate("demo", "Tell me a story", options=options).response
+        return road.client.generate("demo", "Tell me a story", think=False, options=options).response
 
     assert answer(7) == answer(7)
     assert len({answer(seed) for seed in range(4)}) > 1
 
 
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(road: Road) -> None:
-    whole = road.client.chat("demo", QUESTION, options={"temperature": 0}).message.content
+    whole = road.client.chat("demo", QUESTION, think=False, options={"temperature": 0}).message.content
     stop = whole.split(".")[1][-5:] + "."
 
-    stopped = road.client.chat("demo", QUESTION, options={"temperature": 0, "stop": [stop]})
+    stopped = road.client.chat("demo", QUESTION, think=False, options={"temperature": 0, "stop": [stop]})
 
     assert stopped.message.content == whole[: whole.index(stop)]
     assert stopped.done_reason == "stop"
@@ -77,7 +77,7 @@ def test_list_show_and_ps_tell_about_the_demo(road: Road) -> None:
     assert listed.digest == running.digest
     assert 0 < listed.size <= 5_000_000
     assert shown.modelinfo["general.parameter_count"] > 500_000
-    assert shown.capabilities == ["completion"]
+    assert shown.capabilities == ["completion", "tools", "thinking"]
     assert running.context_length == 1024
     assert running.size > 0
     assert running.size_vram == 0
@@ -101,7 +101,7 @@ def test_a_model_created_from_uploaded_blobs_answers(road: Road) -> None:
             "mine", files=files, system="You are brief.", parameters={"temperature": 0, "num_predict": 5}, stream=True
         )
     ]
-    answer = road.client.chat("mine", [{"role": "user", "content": "Hello"}])
+    answer = road.client.chat("mine", [{"role": "user", "content": "Hello"}], think=False)
 
     assert statuses[-1] == "success"
     assert answer.eval_count <= 5
@@ -149,4 +149,4 @@ def test_bad_input_is_answered_in_one_sentence_and_the_server_goes_on(
     assert response.status_code == status, response.text
     assert sentence in response.json()["error"]
     assert runners <= {runner.pid for runner in road.runners()} or arguments.get("options")
-    assert road.client.generate("demo", "Hello", options=GREEDY).response
+    assert road.client.generate("demo", "Hello", think=False, options=GREEDY).response

@@ -1,12 +1,13 @@
 """The published `openai` client, unmodified, against a real server with a real model.
 
-The demo model neither thinks nor calls tools of its own accord; with a template that speaks of both it can be made to.
+The demo model thinks where nothing is said about it: tests of other things tell it not to.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import openai
 import pytest
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from tests.road.conftest import Road
 
 QUESTION = [{"role": "user", "content": "Tell me a story about a red fox"}]
+ASK: dict[str, Any] = {"model": "demo", "messages": QUESTION, "reasoning_effort": "none"}
 LONG = [{"role": "user", "content": "word " * 5000}]
 ADD = {
     "type": "function",
@@ -41,15 +43,10 @@ class Animal(BaseModel):
 
 
 def test_a_chat_streams_the_same_text_that_it_answers_whole(openai_client: openai.OpenAI) -> None:
-    whole = openai_client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=40)
+    whole = openai_client.chat.completions.create(**ASK, temperature=0, max_tokens=40)
     chunks = list(
         openai_client.chat.completions.create(
-            model="demo",
-            messages=QUESTION,
-            temperature=0,
-            max_tokens=40,
-            stream=True,
-            stream_options={"include_usage": True},
+            **ASK, temperature=0, max_tokens=40, stream=True, stream_options={"include_usage": True}
         )
     )
 
@@ -66,9 +63,7 @@ def test_a_chat_streams_the_same_text_that_it_answers_whole(openai_client: opena
 
 def test_each_of_several_answers_has_the_seed_after_the_one_before(openai_client: openai.OpenAI) -> None:
     def texts(seed: int, n: int) -> list[str | None]:
-        answer = openai_client.chat.completions.create(
-            model="demo", messages=QUESTION, temperature=1.5, seed=seed, n=n, max_tokens=20
-        )
+        answer = openai_client.chat.completions.create(**ASK, temperature=1.5, seed=seed, n=n, max_tokens=20)
         return [choice.message.content for choice in answer.choices]
 
     together = texts(7, 3)
@@ -78,7 +73,7 @@ def test_each_of_several_answers_has_the_seed_after_the_one_before(openai_client
 
 
 def test_several_answers_stream_side_by_side(openai_client: openai.OpenAI) -> None:
-    fields = {"model": "demo", "messages": QUESTION, "seed": 7, "n": 2, "max_tokens": 10}
+    fields = ASK | {"seed": 7, "n": 2, "max_tokens": 10}
 
     whole = openai_client.chat.completions.create(**fields)
     said = ["", ""]
@@ -89,9 +84,7 @@ def test_several_answers_stream_side_by_side(openai_client: openai.OpenAI) -> No
 
 
 def test_logprobs_tell_of_every_token(openai_client: openai.OpenAI) -> None:
-    answer = openai_client.chat.completions.create(
-        model="demo", messages=QUESTION, temperature=0, max_tokens=10, logprobs=True, top_logprobs=2
-    )
+    answer = openai_client.chat.completions.create(**ASK, temperature=0, max_tokens=10, logprobs=True, top_logprobs=2)
 
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
@@ -104,25 +97,23 @@ def test_logprobs_tell_of_every_token(openai_client: openai.OpenAI) -> None:
 
 
 def test_a_bias_keeps_a_token_away(openai_client: openai.OpenAI, road: Road) -> None:
-    first = road.client.generate("demo", QUESTION[0]["content"], options={"temperature": 0, "num_predict": 1})
+    first = road.client.generate(
+        "demo", QUESTION[0]["content"], think=False, options={"temperature": 0, "num_predict": 1}
+    )
     token = first.context[-1]
 
-    answer = openai_client.chat.completions.create(
-        model="demo", messages=QUESTION, temperature=0, max_tokens=1, logit_bias={str(token): -100}
-    )
+    answer = openai_client.chat.completions.create(**ASK, temperature=0, max_tokens=1, logit_bias={str(token): -100})
 
     assert answer.choices[0].message.content != first.response
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}])
-def test_a_call_that_is_demanded_is_made(openai_client: openai.OpenAI, caller: str, choice: object) -> None:
+def test_a_call_that_is_demanded_is_made(openai_client: openai.OpenAI, choice: object) -> None:
     answer = openai_client.chat.completions.create(
-        model=caller,
-        messages=QUESTION,
+        **ASK,
         tools=[ADD],
         tool_choice=choice,
         parallel_tool_calls=False,
-        reasoning_effort="none",
         seed=1,
         max_tokens=200,
     )
@@ -135,18 +126,16 @@ def test_a_call_that_is_demanded_is_made(openai_client: openai.OpenAI, caller: s
     assert answer.choices[0].message.content is None
 
     turns = [*QUESTION, answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "3"}]
-    second = openai_client.chat.completions.create(model=caller, messages=turns, tools=[ADD], max_tokens=5)
+    second = openai_client.chat.completions.create(**ASK | {"messages": turns}, tools=[ADD], max_tokens=5)
     assert second.choices[0].message.content is not None
 
 
-def test_the_streaming_helper_gathers_a_call(openai_client: openai.OpenAI, caller: str) -> None:
+def test_the_streaming_helper_gathers_a_call(openai_client: openai.OpenAI) -> None:
     with openai_client.chat.completions.stream(
-        model=caller,
-        messages=QUESTION,
+        **ASK,
         tools=[ADD],
         tool_choice="required",
         parallel_tool_calls=False,
-        reasoning_effort="none",
         seed=7,
         max_tokens=300,
     ) as stream:
@@ -158,16 +147,14 @@ def test_the_streaming_helper_gathers_a_call(openai_client: openai.OpenAI, calle
         assert set(call.function.parsed_arguments) == {"a", "b"}
 
 
-def test_beside_tools_an_answer_calls_them_or_obeys_its_schema(openai_client: openai.OpenAI, caller: str) -> None:
+def test_beside_tools_an_answer_calls_them_or_obeys_its_schema(openai_client: openai.OpenAI) -> None:
     kinds = set()
     for seed in range(3):
         answer = openai_client.chat.completions.parse(
-            model=caller,
-            messages=QUESTION,
+            **ASK,
             tools=[ADD],
             response_format=Animal,
             parallel_tool_calls=False,
-            reasoning_effort="none",
             seed=seed,
             temperature=2,
             max_tokens=200,
@@ -182,9 +169,7 @@ def test_beside_tools_an_answer_calls_them_or_obeys_its_schema(openai_client: op
 
 
 def test_an_answer_is_parsed_into_a_model(openai_client: openai.OpenAI) -> None:
-    answer = openai_client.chat.completions.parse(
-        model="demo", messages=QUESTION, response_format=Animal, seed=1, max_tokens=100
-    )
+    answer = openai_client.chat.completions.parse(**ASK, response_format=Animal, seed=1, max_tokens=100)
 
     assert isinstance(answer.choices[0].message.parsed, Animal)
 
@@ -195,7 +180,7 @@ def test_completions_answer_whole_and_as_a_stream(openai_client: openai.OpenAI) 
     whole = openai_client.completions.create(**fields, logprobs=1)
     pieces = [chunk.choices[0].text for chunk in openai_client.completions.create(**fields, stream=True)]
     echoed = openai_client.completions.create(**fields, echo=True)
-    chat = openai_client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=20)
+    chat = openai_client.chat.completions.create(**ASK, temperature=0, max_tokens=20)
 
     text = whole.choices[0].text
     assert text == "".join(pieces) == chat.choices[0].message.content
@@ -223,15 +208,15 @@ def test_models_are_listed_and_found(openai_client: openai.OpenAI) -> None:
     assert openai_client.models.retrieve("demo").owned_by == "library"
 
 
-def test_errors_are_the_ones_that_the_client_knows(openai_client: openai.OpenAI) -> None:
+def test_errors_are_the_ones_that_the_client_knows(openai_client: openai.OpenAI, plain: str) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
-        openai_client.chat.completions.create(model="nobody", messages=QUESTION)
+        openai_client.chat.completions.create(**ASK | {"model": "nobody"})
     with pytest.raises(openai.BadRequestError) as wrong:
-        openai_client.chat.completions.create(model="demo", messages=QUESTION, temperature=3)
+        openai_client.chat.completions.create(**ASK, temperature=3)
     with pytest.raises(openai.BadRequestError) as long:
-        openai_client.chat.completions.create(model="demo", messages=LONG, stream=True)
+        openai_client.chat.completions.create(**ASK | {"messages": LONG}, stream=True)
     with pytest.raises(openai.BadRequestError, match="does not support tools"):
-        openai_client.chat.completions.create(model="demo", messages=QUESTION, tools=[ADD])
+        openai_client.chat.completions.create(**ASK | {"model": plain}, tools=[ADD])
 
     assert missing.value.code == "model_not_found"
     assert wrong.value.param == "temperature"

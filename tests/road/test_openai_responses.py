@@ -14,6 +14,7 @@ ASK: dict[str, Any] = {
     "input": "Tell me a story about a red fox",
     "temperature": 0,
     "max_output_tokens": 24,
+    "reasoning": {"effort": "none"},
 }
 CALLED: dict[str, Any] = {"type": "function_call", "call_id": "c1", "name": "add", "arguments": '{"a":1,"b":2}'}
 OUTPUT: dict[str, Any] = {"type": "function_call_output", "call_id": "c1", "output": "3"}
@@ -90,10 +91,10 @@ def test_structured_text_is_parsed(openai_client: openai.OpenAI) -> None:
         assert isinstance(stream.get_final_response().output_parsed, Person)
 
 
-def test_a_demanded_call_has_arguments_of_the_tools_own_form(openai_client: openai.OpenAI, caller: str) -> None:
+def test_a_demanded_call_has_arguments_of_the_tools_own_form(openai_client: openai.OpenAI) -> None:
     tool = openai.pydantic_function_tool(Add, name="add")["function"]
     offered: Any = [{"type": "function", **tool}]
-    ask = ASK | {"model": caller, "max_output_tokens": 200, "reasoning": {"effort": "none"}}
+    ask = ASK | {"max_output_tokens": 200}
 
     response = openai_client.responses.create(**ask, tools=offered, tool_choice="required", parallel_tool_calls=False)
     with openai_client.responses.stream(
@@ -108,12 +109,11 @@ def test_a_demanded_call_has_arguments_of_the_tools_own_form(openai_client: open
     assert isinstance(Add(**json.loads(done.arguments)), Add)
 
 
-def test_calls_and_their_outputs_are_shown_to_the_model(openai_client: openai.OpenAI, caller: str) -> None:
-    ask = ASK | {"model": caller}
+def test_calls_and_their_outputs_are_shown_to_the_model(openai_client: openai.OpenAI) -> None:
     question = {"role": "user", "content": "1 + 2?"}
 
-    asked = openai_client.responses.create(**ask | {"input": [question]})
-    answered = openai_client.responses.create(**ask | {"input": [question, CALLED, OUTPUT]})
+    asked = openai_client.responses.create(**ASK | {"input": [question]})
+    answered = openai_client.responses.create(**ASK | {"input": [question, CALLED, OUTPUT]})
 
     assert asked.usage is not None
     assert answered.usage is not None
@@ -123,7 +123,7 @@ def test_calls_and_their_outputs_are_shown_to_the_model(openai_client: openai.Op
 def test_a_prompt_is_counted_as_it_is_read(openai_client: openai.OpenAI) -> None:
     answered = openai_client.responses.create(**ASK, instructions="You tell stories.")
     counted = openai_client.responses.input_tokens.count(
-        model="demo", input=ASK["input"], instructions="You tell stories."
+        model="demo", input=ASK["input"], instructions="You tell stories.", reasoning=ASK["reasoning"]
     )
 
     assert answered.usage is not None
@@ -141,7 +141,7 @@ def test_likelihoods_are_told(openai_client: openai.OpenAI) -> None:
     assert all(len(token.top_logprobs) == 2 for token in part.logprobs or ())
 
 
-def test_errors_are_those_that_the_client_knows(openai_client: openai.OpenAI) -> None:
+def test_errors_are_those_that_the_client_knows(openai_client: openai.OpenAI, plain: str) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         openai_client.responses.create(model="nobody", input="Hi")
     assert unknown.value.code == "model_not_found"
@@ -151,7 +151,7 @@ def test_errors_are_those_that_the_client_knows(openai_client: openai.OpenAI) ->
     with pytest.raises(openai.BadRequestError, match="web_search"):
         openai_client.responses.create(**ASK, tools=[{"type": "web_search"}])
     with pytest.raises(openai.BadRequestError, match="does not support thinking"):
-        openai_client.responses.create(**ASK, reasoning={"effort": "high"})
+        openai_client.responses.create(**ASK | {"model": plain, "reasoning": {"effort": "high"}})
     with pytest.raises(openai.BadRequestError) as long:
         openai_client.responses.create(**ASK | {"input": "fox " * 20_000})
     assert long.value.code == "context_length_exceeded"

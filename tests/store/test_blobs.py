@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from paddock.errors import BadRequest, InvalidName, NotFound, StoreError
+from paddock.errors import BadRequest, InvalidName, NotFound, StoreFull
 from paddock.store.blobs import Blobs
 
 
@@ -74,9 +74,9 @@ def test_a_full_disk_is_told_plainly_and_leaves_nothing(blobs, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", "/secret/path")
 
     monkeypatch.setattr("paddock.store.blobs.sync_file", full)
-    with pytest.raises(StoreError) as error:
+    with pytest.raises(StoreFull) as error:
         blobs.add_bytes(b"x")
-    assert error.value.message == "The folder of models cannot be used: no space left on device."
+    assert error.value.message == "The disk is full: 1 bytes are short; free some space and try again."
     assert files(blobs) == []
 
 

@@ -86,7 +86,7 @@ def test_the_draft_stays_when_its_own_model_is_deleted_and_goes_with_the_last_th
 def test_views_of_drafts_are_kept_as_long_as_their_models(both: Library) -> None:
     view = both.view(derive(both, "quick", "large", draft="small"))
 
-    both.prune()
+    both.collect()
 
     assert draft_view(view).exists()
 

@@ -65,6 +65,27 @@ def test_packed_weights_have_a_size_in_float32_too(tmp_path):
     assert facts.dense_bytes == (64 * 64 + 64) * 4
 
 
+@pytest.mark.parametrize(
+    ("mode", "bits", "words", "groups"), [("mxfp4", 4, 8, 2), ("mxfp8", 8, 16, 2), ("nvfp4", 4, 8, 4)]
+)
+def test_numbers_packed_with_scales_of_8_bits_have_a_size_in_float32_too(tmp_path, mode, bits, words, groups):
+    arrays = {
+        "a.weight": numpy.zeros((64, words), numpy.uint32),
+        "a.scales": numpy.zeros((64, groups), numpy.uint8),
+        "norm.weight": numpy.zeros(64, numpy.float16),
+    }
+    facts = read_facts(
+        with_weights(tmp_path, arrays, quantization={"group_size": 64 // groups, "bits": bits, "mode": mode})
+    )
+    assert facts.float32_bytes == 64 * words * 4 + 64 * groups + 64 * 4
+    assert facts.dense_bytes == (64 * 64 + 64) * 4
+
+
+def test_settings_of_one_layer_are_all_there_is_to_say_of_it(tmp_path):
+    quantization = {"group_size": 32, "bits": 4, "mode": "mxfp4", "a": {"group_size": 64, "bits": 4}}
+    assert read_facts(with_weights(tmp_path, PACKED, quantization=quantization)).dense_bytes == (64 * 64 + 64) * 4
+
+
 def test_weights_that_are_not_packed_have_one_size_in_float32(tmp_path):
     facts = read_facts(with_weights(tmp_path, {"a.weight": numpy.zeros((64, 8), numpy.float16)}))
     assert facts.dense_bytes == facts.float32_bytes == 64 * 8 * 4

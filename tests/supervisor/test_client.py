@@ -1,15 +1,19 @@
 import asyncio
 from collections import deque
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paddock.errors import ProtocolError
-from paddock.protocol import CompletionRequest, Done
+from paddock.protocol import CompletionRequest, Done, Text, encode_line
 from paddock.supervisor import client
-from paddock.supervisor.client import LineReader
+from paddock.supervisor.client import LineReader, RunnerClient
+from paddock.supervisor.process import ProcessState
+from tests.fakes.fake_server import done
 
 PROMPT = CompletionRequest(prompt="one two")
 
@@ -65,3 +69,71 @@ async def test_a_runner_that_dies_after_done_has_answered(start_runner):
         frames = [frame async for frame in stream]
     assert [type(frame).__name__ for frame in frames] == ["Text", "Text", "Done"]
     assert "exit code 1" in await asyncio.wait_for(server.wait_exited(), 2)
+
+
+class Neighbour:
+    """A runner in this process, which notes the connections that its requests come on."""
+
+    name, state = "near", ProcessState.READY
+
+    def __init__(self, socket_path: Path) -> None:
+        self.socket_path = socket_path
+        self.connections: list[int] = []
+        self.holds = asyncio.Event()
+        self.was_left = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.connections.append(id(request.protocol))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(encode_line(Text(content="one")))
+        try:
+            await self.holds.wait()
+        except asyncio.CancelledError:
+            self.was_left.set()
+            raise
+        await response.write(encode_line(done()))
+        await response.write_eof()
+        return response
+
+
+@pytest.fixture
+async def neighbour(short_folder):
+    found = Neighbour(short_folder / "socket")
+    app = web.Application()
+    app.router.add_post("/completion", found.answer)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    await web.UnixSite(runner, str(found.socket_path)).start()
+    yield found
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def client_of(neighbour):
+    """A client of it."""
+    found = RunnerClient(neighbour)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+async def test_requests_one_after_the_other_share_a_connection(neighbour):
+    neighbour.holds.set()
+    async with client_of(neighbour) as runner_client:
+        for _ in range(3):
+            async with aclosing(runner_client.completion(PROMPT)) as stream:
+                assert [type(frame) async for frame in stream] == [Text, Done]
+    assert len(set(neighbour.connections)) == 1
+
+
+async def test_a_request_that_is_left_takes_its_connection_with_it(neighbour):
+    async with client_of(neighbour) as runner_client:
+        async with aclosing(runner_client.completion(PROMPT)) as stream:
+            assert isinstance(await anext(stream), Text)
+        await asyncio.wait_for(neighbour.was_left.wait(), 2)
+        neighbour.holds.set()
+        async with aclosing(runner_client.completion(PROMPT)) as stream:
+            assert [type(frame) async for frame in stream] == [Text, Done]
+    assert len(set(neighbour.connections)) == 2

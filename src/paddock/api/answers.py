@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -64,7 +65,7 @@ class GenerateAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """What every chunk of /api/generate holds."""
 
     model: str
-    created_at: str
+    created_at: datetime
     response: str = ""
     thinking: str | msgspec.UnsetType = msgspec.UNSET
     done: bool = False
@@ -75,7 +76,7 @@ class ChatAnswer(msgspec.Struct, kw_only=True, frozen=True):
     """What every chunk of /api/chat holds."""
 
     model: str
-    created_at: str
+    created_at: datetime
     message: AnswerMessage
     done: bool = False
     logprobs: tuple[AnswerLogprob, ...] | msgspec.UnsetType = msgspec.UNSET

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from paddock.api.door.bodies import BodyHold
 from paddock.errors import BadRequest, Cancelled, InvalidField
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -23,6 +24,8 @@ MOST_PARTS = 250_000
 _PART = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
 _OPENING, _CLOSING = b"[{", b"]}"
 _LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**64 - 1
+MOST_ARGUMENT_BITS = 1024
+"""Of an integer in the arguments of a call, which are handed on as they are: a floating number goes no further."""
 _LONGEST_REASON = 200
 
 AnyBody = TypeVar("AnyBody", bound=msgspec.Struct)
@@ -61,24 +64,38 @@ async def read_json(request: Request, kind: type[AnyBody]) -> AnyBody:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The request body is not valid JSON.") from None
     if has_long_integer(body):
-        raise BadRequest("The request body holds an integer of more than 64 bits.")
+        raise BadRequest(
+            "The request body holds an integer of more than 64 bits, "
+            f"or in the arguments of a call of more than {MOST_ARGUMENT_BITS}."
+        )
     return body
 
 
-def has_long_integer(value: object) -> bool:
-    """Whether there is one that no message could carry on. Nothing is nested deeply here: `check_shape` went before."""
+def has_long_integer(value: object, least: int = _LEAST_INTEGER, most: int = _MOST_INTEGER) -> bool:
+    """Whether there is one beyond these, or in the arguments of a call one beyond theirs: fields that a Struct names in
+    `arguments_of_calls`. Nothing is nested deeply here: `check_shape` went before."""
     if isinstance(value, int):
-        return not _LEAST_INTEGER <= value <= _MOST_INTEGER
+        return not least <= value <= most
     if isinstance(value, list):
         if value and type(value[0]) is int:
             with suppress(TypeError):  # of several types
-                return has_long_integer(min(value)) or has_long_integer(max(value))
-        return any(map(has_long_integer, value))
+                return not least <= min(value) <= max(value) <= most
+        return any(has_long_integer(each, least, most) for each in value)
     if isinstance(value, dict):
-        return any(map(has_long_integer, value.values()))
+        return any(has_long_integer(each, least, most) for each in value.values())
     if isinstance(value, msgspec.Struct):
-        return any(has_long_integer(getattr(value, name)) for name in value.__struct_fields__)
+        free = getattr(value, "arguments_of_calls", ())
+        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        return any(
+            has_long_argument(each) if name in free else has_long_integer(each, least, most) for name, each in fields
+        )
     return False
+
+
+def has_long_argument(value: object) -> bool:
+    """Whether there is an integer that is too long even among the arguments of a call."""
+    most = 2**MOST_ARGUMENT_BITS
+    return has_long_integer(value, -most, most)
 
 
 def check_shape(data: bytes | bytearray) -> None:
@@ -102,9 +119,11 @@ def check_shape(data: bytes | bytearray) -> None:
 
 
 async def bounded(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; BodyTooLarge beyond the bound of its route, Cancelled for a client that goes before its
-    end."""
-    most_bytes: int = request.scope.get("state", {}).get("body_bytes", MAX_JSON_BYTES)
+    """The body as it comes; BodyTooLarge beyond the bound of its route, Busy where all bodies together are too large,
+    Cancelled for a client that goes before its end."""
+    state = request.scope.get("state", {})
+    most_bytes: int = state.get("body_bytes", MAX_JSON_BYTES)
+    hold: BodyHold | None = state.get("body_hold")
     too_large = BodyTooLarge(f"The request body is larger than {most_bytes // 2**20} MiB.")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > most_bytes:
@@ -115,6 +134,8 @@ async def bounded(request: Request) -> AsyncGenerator[bytes, None]:
             size_bytes += len(chunk)
             if size_bytes > most_bytes:
                 raise too_large
+            if hold is not None:
+                hold.grow(len(chunk))
             yield chunk
     except ClientDisconnect:
         raise Cancelled("The client went away before its request was whole.") from None

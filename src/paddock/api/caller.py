@@ -17,6 +17,8 @@ class Caller:
     """Empty for a request without a key."""
     models: Collection[str] = ()
     """The only models that are there for it; empty for all."""
+    manages: bool = True
+    """Whether it may look into the server, and change which models there are."""
 
     @property
     def client(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,8 +20,7 @@ from paddock.api.answers import (
 from paddock.protocol import Done, Frame, Likelihood, Text, Thinking, TokenLogprobs, ToolCall
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """Some of an answer; of the whole answer, all of it."""
 
     text: str = ""
@@ -100,9 +98,9 @@ def metrics_of(done: Done, load_duration: int, total_duration: int) -> Metrics:
     )
 
 
-def timestamp() -> str:
-    """Now, as Ollama writes `created_at`: RFC 3339 in UTC."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+def timestamp() -> datetime:
+    """Now, for `created_at`: in JSON it becomes RFC 3339 in UTC, as Ollama writes it."""
+    return datetime.now(UTC)
 
 
 def _call(call: ToolCall, place: int) -> AnswerCall:

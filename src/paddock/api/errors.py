@@ -41,6 +41,7 @@ _STATUSES: tuple[tuple[type[PaddockError], int], ...] = (
     (errors.ServerClosing, 503),
     (errors.NeverFits, 507),
     (errors.OutOfMemory, 507),
+    (errors.StoreFull, 507),
     (errors.RunnerError, 502),
     (errors.NoAccess, 403),
     (errors.RemoteFailed, 502),

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paddock.api.body import read_json
-from paddock.api.model_schemas import Terms
+from paddock.api.model_schemas import Pool, Terms
 from paddock.api.models import find_model, json_response
 from paddock.api.services import services_of
 from paddock.errors import InvalidOption
@@ -41,15 +41,6 @@ FIELDS: Mapping[str, str] = {
     "width": "honoured: of a picture, in pixels; 400 where a model makes texts",
     "height": "honoured: of a picture, in pixels; 400 where a model makes texts",
 }
-
-
-class FitPool(msgspec.Struct, frozen=True, kw_only=True):
-    """The memory that the model would live in, in bytes."""
-
-    id: str
-    total: int
-    free: int
-    reserve: int
 
 
 class FitPictures(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +75,7 @@ class FitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     is_lowered: bool
     """Whether these, or its prefix cache, are less than the defaults, so that it fits."""
     terms: Terms
-    memory: FitPool | None
+    memory: Pool | None
     pictures: FitPictures | None = None
     """Of an image model, which has no context."""
 
@@ -138,7 +129,7 @@ def _answer(found: Preview, reserve_bytes: int) -> FitAnswer:
         is_packed=options.keep_packed,
         is_lowered=not found.is_loaded and options != found.asked.options,
         terms=Terms.of(found.order.need),
-        memory=FitPool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)
+        memory=Pool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)
         if pool
         else None,
         pictures=_pictures(options) if options.picture_pixels else None,

@@ -86,28 +86,31 @@ FIELDS: Mapping[str, str] = {
     "options": "honoured: shown over the model's own parameters; 400 as in a request to the model",
     "source": "honoured, required: name of a stored model",
     "destination": "honoured, required: the second name that it gets",
-    "insecure": "no effect: models come over https, unless HF_ENDPOINT says otherwise, and are checked",
+    "insecure": "honoured: a registry is spoken to over plain http; no effect on the Hub, which HF_ENDPOINT names",
     "stream": "honoured: a line for each step, which is the default, or with false one object",
-    "username": "no effect: the Hub's token is read from where Hugging Face keeps it",
-    "password": "no effect: the Hub's token is read from where Hugging Face keeps it",
-    "from": "honoured: name of a stored model to start from; 400 beside files",
+    "username": "honoured: shown to a registry, in place of what registries.toml says; no effect on the Hub, whose "
+    "token is read from where Hugging Face keeps it",
+    "password": "honoured: of the username; 400 without one",
+    "from": "honoured: name of a stored model to start from, or of one to pull first; 400 beside files",
     "files": "honoured: digests of uploaded blobs by file name, to make a model of",
-    "adapters": "400 unless empty: adapters are not applied here",
+    "adapters": "honoured: digests of uploaded blobs by file name, a plain LoRA adapter of mlx-lm's or PEFT's form, "
+    "which is added to the weights of a text model; 400 for one that is for another model, and for quantised weights",
     "template": "honoured: a Jinja template in place of the model's own; 400 for a Go template",
-    "license": "honoured: one text or several, shown with the model",
+    "license": "honoured: one text or several, shown with the model beside those of the one it starts from",
     "system": "honoured: the system message where a conversation brings none",
     "parameters": "honoured: options that every request to the model starts from; 400 as in a request to it",
     "messages": "honoured: turns before every conversation, each with a role that is system, user or assistant, and a "
     "content; 400 for pictures or calls in them",
-    "quantize": "400 unless empty: weights keep the form of their files",
-    "quantization": "400 unless empty: weights keep the form of their files",
+    "quantize": "honoured: int4, int8, mxfp4, mxfp8 or nvfp4, as which the weights of a text model are stored; q4 and "
+    "fp4 mean int4, q8 and fp8 int8; 400 for other words, and for weights that are quantised already",
+    "quantization": 'honoured: the former name of "quantize"',
     "renderer": "400 unless empty: prompts are rendered by the model's Jinja template",
     "parser": "400 unless empty: answers are read by the marks that the model's own files name",
     "requires": "400 unless empty: a model cannot ask for a version of the server",
     "info": "400 unless empty: a model is what its files say",
     "remote_host": "400 unless empty: all models run on this machine",
     "draft": "honoured: name of a stored model to foresee this one's tokens with (not Ollama's)",
-    "draft_quantize": "400 unless empty: weights keep the form of their files",
+    "draft_quantize": "400 unless empty: quantize the draft model when it is made",
     "draft_files": "400 unless empty: name a draft model that is stored already instead",
 }
 
@@ -214,8 +217,81 @@ class PsAnswer(msgspec.Struct, kw_only=True, frozen=True):
     models: tuple[RunningModel, ...]
 
 
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory that models live in, in bytes."""
+
+    id: str
+    total: int
+    free: int
+    reserve: int
+    """Of it, what is kept for the system."""
+
+
+class ShownNeed(Answer, kw_only=True, frozen=True):
+    """What a model needs here for one length of context, or of an image model for one size of pictures."""
+
+    verdict: str
+    """loaded | fits | evicts | waits | never"""
+    evicts: tuple[str, ...] = ()
+    """Models that would be unloaded for it."""
+    is_default: bool = False
+    """Whether this is what a request gets that asks for nothing."""
+    is_lowered: bool = False
+    """Whether something that nobody asked for is less than its default, so that it fits."""
+    context_length: int = 0
+    width: int = 0
+    height: int = 0
+    parallel: int = 1
+    terms: Terms
+
+
+class ShownMemory(Answer, kw_only=True, frozen=True):
+    """What of this machine's memory a model needs, and whether that is there at this moment."""
+
+    pool: Pool | None = None
+    """Where it would live."""
+    needs: tuple[ShownNeed, ...]
+
+
+class ShownComponent(Answer, kw_only=True, frozen=True):
+    """A part of a model."""
+
+    name: str
+    """text | encoder | embeddings | vision | audio | prediction | draft, or of an image model text encoder |
+    transformer | VAE"""
+    parameters: int
+    size: int
+    """In bytes, as stored."""
+    loaded: int
+    """What of that is loaded."""
+    quantization_level: str
+
+
+class ShownOrigin(Answer, kw_only=True, frozen=True):
+    """Where a model was pulled from."""
+
+    repository: str
+    commit: str = ""
+
+
+class ShownRecipe(Answer, kw_only=True, frozen=True):
+    """How a model's weights were made of others here."""
+
+    kind: str = ""
+    """int4, int8, mxfp4, mxfp8 or nvfp4, if they were quantised."""
+    mode: str = ""
+    bits: int = 0
+    group_size: int = 0
+    layers: dict[str, tuple[str, ...]] | None = None
+    """Layers that are of another kind, by that kind, or by `source` where they are as they were; `*` is any number."""
+    source: str = ""
+    """The digest of the model that it was made of, or of the list of its files."""
+    adapter: str = ""
+    """The digest of the adapter that was added, if there was one."""
+
+
 class ShowAnswer(Answer, kw_only=True, frozen=True):
-    """POST /api/show"""
+    """POST /api/show. What follows `modified_at` is not Ollama's."""
 
     license: str = ""
     modelfile: str = ""
@@ -229,7 +305,15 @@ class ShowAnswer(Answer, kw_only=True, frozen=True):
     capabilities: tuple[str, ...]
     modified_at: str
     draft: str = ""
-    """Not Ollama's: the name that its draft model had."""
+    """The name that its draft model had."""
+    size: int
+    """On disk, in bytes."""
+    components: tuple[ShownComponent, ...]
+    """What its weights are made of."""
+    memory: ShownMemory | None = None
+    """For whoever may manage the server."""
+    origin: ShownOrigin | None = None
+    recipe: ShownRecipe | None = None
 
 
 class Progress(Answer, frozen=True):

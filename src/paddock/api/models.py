@@ -1,10 +1,9 @@
-"""What there is and what runs: tags, ps, show."""
+"""What there is and what runs: tags and ps; and how every route finds its model."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,28 +12,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paddock import __version__
-from paddock.api.body import read_json
 from paddock.api.model_schemas import (
     Details,
     ListedModel,
     PsAnswer,
     RunningModel,
-    ShowAnswer,
-    ShowBody,
     TagsAnswer,
     Terms,
     VersionAnswer,
 )
-from paddock.api.pictures.options import picture_options
 from paddock.api.services import Services, services_of
 from paddock.api.stream import JSON
 from paddock.errors import BadRequest, InvalidName, ModelNotFound, NotFound
-from paddock.options import parse_options
 from paddock.scheduler.service import ResidentView
-from paddock.store.capabilities import own_template
 from paddock.store.library import StoredModel
 from paddock.store.names import ModelName
-from paddock.store.show import parameters_text, show_modelfile, tokenizer_info
 
 _FOREVER = timedelta(days=292 * 365)
 """How far in the future "forever" is on the wire: the longest that Ollama's nanosecond clock can tell."""
@@ -83,7 +75,8 @@ async def ps(request: Request) -> Response:
     return json_response(PsAnswer(models=tuple(map(_running, rows))))
 
 
-def _details(model: StoredModel) -> Details:
+def details_of(model: StoredModel) -> Details:
+    """The short facts of a model."""
     facts = model.facts
     return Details(
         parent_model=model.parent_model,
@@ -105,7 +98,7 @@ def _listed(model: StoredModel) -> ListedModel:
         modified_at=model.modified_at.isoformat(),
         size=model.size_bytes,
         digest=model.digest,
-        details=_details(model),
+        details=details_of(model),
         capabilities=model.facts.capabilities,
     )
 
@@ -117,7 +110,7 @@ def _running(row: ResidentView) -> RunningModel:
         model=row.model.name.display,
         size=row.size_bytes,
         digest=row.model.digest,
-        details=_details(row.model),
+        details=details_of(row.model),
         expires_at=expires_at.isoformat(),
         size_vram=row.device_bytes,
         context_length=row.context_length,
@@ -130,48 +123,4 @@ def _running(row: ResidentView) -> RunningModel:
         memory=row.pool_id,
         peak=row.peak_bytes,
         peak_foreseen=row.peak_foreseen_bytes,
-    )
-
-
-async def show(request: Request) -> Response:
-    """POST /api/show: what a model is."""
-    body = await read_json(request, ShowBody)
-    services = services_of(request)
-    model = _as_asked(await find_model(services, body.wanted), body)
-    return json_response(await asyncio.to_thread(_shown, services, model, bool(body.verbose)))
-
-
-def _as_asked(model: StoredModel, body: ShowBody) -> StoredModel:
-    """The model with what the request puts in place of its own. BadRequest for an option that no request may have."""
-    options = body.options or {}
-    if model.facts.image:
-        picture_options(model.parameters, options)
-    else:
-        parse_options(options)
-    given = {name: value for name, value in options.items() if value is not None}
-    return replace(
-        model,
-        system=body.system or model.system,
-        template=body.template or model.template,
-        parameters={**model.parameters, **given},
-    )
-
-
-def _shown(services: Services, model: StoredModel, is_verbose: bool) -> ShowAnswer:
-    library = services.library
-    files = library.files(model)
-    more = tokenizer_info(files) if is_verbose and not model.facts.image else {}
-    return ShowAnswer(
-        license="\n".join(model.licenses),
-        modelfile=show_modelfile(model),
-        parameters=parameters_text(model),
-        template=model.template or own_template(files),
-        system=model.system,
-        details=_details(model),
-        messages=model.messages,
-        model_info={**library.model_info(model), **more},
-        tensors=library.tensors(model) if is_verbose else None,
-        capabilities=model.facts.capabilities,
-        modified_at=model.modified_at.isoformat(),
-        draft=model.draft_model,
     )

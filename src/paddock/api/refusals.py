@@ -59,14 +59,13 @@ def check_completes(model: StoredModel, verb: str) -> None:
 def check_create(body: CreateBody) -> None:
     """BadRequest where /api/create asks for what this version cannot make."""
     asked = {
-        "adapters": body.adapters,
-        "quantize": body.quantize or body.quantization,
         "renderer": body.renderer,
         "parser": body.parser,
         "requires": body.requires,
         "info": body.info,
         "remote_host": body.remote_host,
-        "draft_files": body.draft_files or body.draft_quantize,
+        "draft_files": body.draft_files,
+        "draft_quantize": body.draft_quantize,
     }
     for field, value in asked.items():
         if value:

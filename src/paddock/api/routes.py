@@ -8,10 +8,23 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from paddock.api import blobs, elsewhere, embeddings, fit, inference, management, models, status
+from paddock.api import (
+    blobs,
+    creating,
+    elsewhere,
+    embeddings,
+    fit,
+    inference,
+    management,
+    models,
+    show,
+    status,
+    transfers,
+)
 from paddock.api.access_log import AccessLog
 from paddock.api.anthropic import count_tokens as anthropic_tokens
 from paddock.api.anthropic import messages as anthropic_messages
+from paddock.api.door.bodies import Bodies
 from paddock.api.door.gate import Gate, is_key_required
 from paddock.api.door.ring import KeyRing
 from paddock.api.door.rules import Rulebook
@@ -44,12 +57,12 @@ ROUTES = [
     Route("/api/status", status.status),
     Route("/metrics", metrics.metrics),
     Route("/api/fit", fit.fit, methods=["POST"]),
-    Route("/api/show", models.show, methods=["POST"]),
+    Route("/api/show", show.show, methods=["POST"]),
     Route("/api/copy", management.copy, methods=["POST"]),
     Route("/api/delete", management.delete, methods=["DELETE"]),
-    Route("/api/create", management.create_model, methods=["POST"]),
-    Route("/api/pull", management.pull, methods=["POST"]),
-    Route("/api/push", management.push, methods=["POST"]),
+    Route("/api/create", creating.create_model, methods=["POST"]),
+    Route("/api/pull", transfers.pull, methods=["POST"]),
+    Route("/api/push", transfers.push, methods=["POST"]),
     Route("/api/blobs/{digest}", blobs.has_blob, methods=["HEAD"]),
     Route("/api/blobs/{digest}", blobs.upload_blob, methods=["POST"]),
     Route("/api/generate", inference.generate, methods=["POST"]),
@@ -85,6 +98,7 @@ ROUTES = [
 def build_api(services: Services) -> Starlette:
     """The ASGI application over these services."""
     config = services.config
+    bodies = Bodies(config.body_memory_bytes)
     api = Starlette(
         routes=ROUTES,
         middleware=[
@@ -95,11 +109,13 @@ def build_api(services: Services) -> Starlette:
                 ring=KeyRing(KeyFile(config.home)),
                 rulebook=Rulebook(ROUTES),
                 is_required=is_key_required(config),
+                bodies=bodies,
             ),
         ],
         exception_handlers={PaddockError: on_paddock_error, 404: on_not_found, 405: on_wrong_method},
     )
     api.state.services = services
+    api.state.bodies = bodies
     api.state.openapi_document = None
     api.state.picture_files = PictureFiles()
     api.state.response_memory = ResponseMemory()

@@ -7,7 +7,7 @@ leave out what has no value. Durations are nanoseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -56,6 +56,8 @@ class GenerateBody(InferenceBody, frozen=True):
 
 class WireFunction(Body, frozen=True):
     """Which function was called, with what."""
+
+    arguments_of_calls: ClassVar = ("arguments",)
 
     name: str = ""
     arguments: dict[str, Any] | None = None

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from paddock.api.caller import Caller, caller_of
 from paddock.api.metrics.counted import Counted
 from paddock.config import Config
+from paddock.errors import InvalidName
 from paddock.scheduler.service import ResidentView, Scheduler
-from paddock.store.hub.pulls import Pulls
 from paddock.store.library import Library
 from paddock.store.names import ModelName
+from paddock.store.pulls import Pulls
 from paddock.supervisor.views import StableView
 
 
@@ -33,6 +34,15 @@ class Services:
     began: float = field(default_factory=time.monotonic)
     """The server's start, on the monotonic clock."""
     pulls: Pulls = field(default_factory=Pulls)
+
+    def shows(self, name: str) -> bool:
+        """Whether what concerns the model of this name is for the caller; all of it where it has no limits."""
+        if not self.caller.models:
+            return True
+        try:
+            return self.library.shows(ModelName.parse(name))
+        except InvalidName:
+            return False
 
     def residents(self) -> list[ResidentView]:
         """The runners of those models that are there for the caller."""

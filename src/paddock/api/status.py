@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.requests import Request
@@ -27,9 +27,9 @@ from paddock.api.status_schemas import (
     StoreStatus,
 )
 from paddock.memory.fit import Supply
-from paddock.scheduler.history import HistoryView
+from paddock.scheduler.history import Decision
 from paddock.scheduler.service import QueueView, ResidentView
-from paddock.supervisor.views import BreakerView, StableView
+from paddock.supervisor.views import BreakerView
 
 _LEAST_DISK_BYTES = 1024**3
 _LONGEST_WAIT_SECONDS = 600.0
@@ -42,7 +42,9 @@ async def status(request: Request) -> Response:
     store = await asyncio.to_thread(_store, services.config.models)
     scheduler, stable = services.scheduler, services.stable()
     queue, residents = scheduler.queue(), scheduler.residents()
-    problems = (*_problems(store, queue), *map(_breaker_problem, _refusing(stable)))
+    breakers = [row for row in stable.breakers if services.shows(row.model)]
+    history = scheduler.history()
+    problems = (*_problems(store, queue), *(_breaker_problem(row) for row in breakers if row.retry_seconds))
     answer = StatusAnswer(
         status="degraded" if problems else "ok",
         version=__version__,
@@ -58,8 +60,10 @@ async def status(request: Request) -> Response:
         memory=_pools(scheduler.supply(), residents),
         store=store,
         spare=SpareStatus(state=stable.spare.state, size=stable.spare.held_bytes),
-        breakers=tuple(map(_breaker, stable.breakers)),
-        decisions=_decisions(scheduler.history()),
+        breakers=tuple(map(_breaker, breakers)),
+        decisions=tuple(
+            _decision(row, history.now) for row in reversed(history.decisions) if services.shows(row.model)
+        ),
     )
     return json_response(answer)
 
@@ -110,19 +114,12 @@ def _breaker(row: BreakerView) -> BreakerStatus:
     )
 
 
-def _refusing(stable: StableView) -> Iterator[BreakerView]:
-    return (row for row in stable.breakers if row.retry_seconds)
-
-
 def _breaker_problem(row: BreakerView) -> str:
     return f"The model '{row.model}' keeps crashing and is not started again for {row.retry_seconds:.0f} seconds."
 
 
-def _decisions(history: HistoryView) -> tuple[DecisionStatus, ...]:
-    return tuple(
-        DecisionStatus(what=row.what, model=row.model, why=row.why, seconds_ago=round(history.now - row.at, 3))
-        for row in reversed(history.decisions)
-    )
+def _decision(row: Decision, now: float) -> DecisionStatus:
+    return DecisionStatus(what=row.what, model=row.model, why=row.why, seconds_ago=round(now - row.at, 3))
 
 
 def _store(folder: Path) -> StoreStatus:

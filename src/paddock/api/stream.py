@@ -78,6 +78,8 @@ class Stream(Response):
 
 def _on_one_line(chunk: bytes) -> bytes:
     """The same JSON with these characters escaped. They can only stand within its strings."""
+    if chunk.isascii():
+        return chunk
     for character, escaped in _FURTHER_LINE_ENDS:
         chunk = chunk.replace(character, escaped)
     return chunk

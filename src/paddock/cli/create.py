@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from paddock.cli.client import Client, connect
+from paddock.cli.links import check_links, leads_out
 from paddock.cli.modelfile import Modelfile, decode, read
 from paddock.cli.progress import StatusDisplay, follow
 from paddock.errors import InvalidModelFiles, NotFound, PaddockError
@@ -34,20 +35,37 @@ IMAGE_PATTERNS = (
 """The same of a part of an image model, which is a folder of its own beside the index."""
 
 
-def create(name: str, file: str | None) -> None:
-    """Make `name` from a Modelfile: the one given, else the folder's own, else simply FROM this folder."""
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapters.safetensors", "adapter_model.safetensors")
+"""mlx-lm's name and PEFT's."""
+LICENSE_PATTERNS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*")
+MAX_LICENSE_BYTES = 1024 * 1024
+
+
+def create(name: str, file: str | None, quantize: str | None = None) -> None:
+    """Make `name` from a Modelfile: the one given, else the folder's own, else simply FROM this folder.
+
+    `quantize` is the kind of weights that it gets.
+    """
     modelfile, folder = load_modelfile(file)
     for warning in modelfile.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     client = connect()
     client.require()
     request: dict[str, Any] = {"model": name, **_described(modelfile)}
+    if quantize:
+        request["quantize"] = quantize
     source = find_source(modelfile.source, folder)
+    wanted = {"adapters": collect_adapter(modelfile.adapter, folder)} if modelfile.adapter is not None else {}
     if source is None:
         request["from"] = modelfile.source
     else:
+        wanted["files"] = collect_files(source)
+        if licenses := list(dict.fromkeys([*modelfile.licenses, *folder_licenses(source)])):
+            request["license"] = licenses
+    if wanted:
         with StatusDisplay() as display:
-            request["files"] = _upload(client, collect_files(source), display)
+            request |= {field: _upload(client, files, display) for field, files in wanted.items()}
     follow(client.stream("/api/create", request))
 
 
@@ -82,7 +100,14 @@ def find_source(source: str, folder: Path) -> Path | None:
 
 
 def collect_files(folder: Path) -> dict[str, Path]:
-    """The files of a model folder that an engine may need, by name; InvalidModelFiles if it holds no model."""
+    """The files of a model folder that an engine may need, by name; InvalidModelFiles if it holds no model, or links
+    that lead out of it."""
+    files = _collected(folder)
+    check_links(files, folder)
+    return files
+
+
+def _collected(folder: Path) -> dict[str, Path]:
     if (folder / IMAGE_INDEX).is_file():
         return {IMAGE_INDEX: folder / IMAGE_INDEX} | _matching(folder, _inside(folder, IMAGE_PARTS), IMAGE_PATTERNS)
     parts = [part.name for part in sorted(folder.glob("[0-9]_*"))]
@@ -93,6 +118,36 @@ def collect_files(folder: Path) -> dict[str, Path]:
             f'"{folder}" is no model folder: it needs config.json and *.safetensors files, or {IMAGE_INDEX}.'
         )
     return files
+
+
+def collect_adapter(text: str, folder: Path) -> dict[str, Path]:
+    """The two files of an adapter by name; `text` is a folder, relative to the Modelfile. NotFound, or
+    InvalidModelFiles if it holds no adapter."""
+    path = folder / Path(text).expanduser()
+    if not path.is_dir():
+        raise NotFound(f'ADAPTER "{text}": there is no such folder.')
+    weights = [name for name in ADAPTER_WEIGHTS if (path / name).is_file()]
+    if not weights or not (path / ADAPTER_CONFIG).is_file():
+        raise InvalidModelFiles(
+            f'"{text}" is no adapter: it needs {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS[0]}, '
+            f"or PEFT's {ADAPTER_WEIGHTS[1]}."
+        )
+    files = {name: path / name for name in (ADAPTER_CONFIG, weights[0])}
+    check_links(files, path)
+    return files
+
+
+def folder_licenses(folder: Path) -> list[str]:
+    """The texts of the licences in a model's folder."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.stat().st_size <= MAX_LICENSE_BYTES]
+    named = [
+        path
+        for path in paths
+        if any(fnmatch.fnmatchcase(path.name.upper(), pattern) for pattern in LICENSE_PATTERNS)
+        and not leads_out(path, folder)
+    ]
+    texts = (path.read_bytes().decode("utf-8", "replace").replace("\0", "").strip() for path in named)
+    return [text for text in texts if text]
 
 
 def _inside(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from paddock.cli import keys
+from paddock.cli import keys, store
 from paddock.config import settings_help
 from paddock.errors import PaddockError
 
@@ -58,8 +58,20 @@ app = typer.Typer(
 )
 
 app.add_typer(keys.app, name="key")
+app.add_typer(store.app, name="store")
 
 Model = Annotated[str, typer.Argument(show_default=False)]
+Source = Annotated[
+    str,
+    typer.Argument(
+        show_default=False,
+        help="ORG/REPO of the Hugging Face Hub, a short name such as qwen3, or HOST/NAMESPACE/MODEL of a registry.",
+    ),
+]
+Target = Annotated[
+    str, typer.Argument(show_default=False, help="HOST/NAMESPACE/MODEL; `paddock cp` gives a model such a name.")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Speak to the registry over plain http.")]
 Prefix = Annotated[str, typer.Argument(help="Only names that begin with this.", show_default=False)]
 
 
@@ -174,19 +186,31 @@ def run(
 def create(
     model: Model,
     file: Annotated[str | None, typer.Option("--file", "-f", help="The Modelfile.", show_default="Modelfile")] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", "-q", metavar="KIND", help="Store weights as int4, int8, mxfp4, mxfp8 or nvfp4."),
+    ] = None,
 ) -> None:
     """Make a model from a Modelfile, or from the folder you are in."""
     from paddock.cli import create as creation
 
-    creation.create(model, file)
+    creation.create(model, file, quantize)
 
 
 @app.command("pull")
-def pull(model: Model) -> None:
-    """Bring a model into the store."""
+def pull(model: Source, insecure: Insecure = False) -> None:
+    """Bring a model into the store. One that was stopped half way goes on where it stopped."""
     from paddock.cli import models
 
-    models.pull(model)
+    models.pull(model, insecure)
+
+
+@app.command("push")
+def push(model: Target, insecure: Insecure = False) -> None:
+    """Send a model to the registry that its name begins with."""
+    from paddock.cli import models
+
+    models.push(model, insecure)
 
 
 @app.command("list")
@@ -234,7 +258,7 @@ def show(
     system: Annotated[bool, typer.Option("--system", help="Only its system message.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also its metadata and tensors.")] = False,
 ) -> None:
-    """Show what a model is."""
+    """Show what a model is, what it is made of, and what memory it needs."""
     from paddock.cli import models
 
     chosen = {
@@ -273,7 +297,7 @@ def copy(
     source: Annotated[str, typer.Argument(show_default=False)],
     destination: Annotated[str, typer.Argument(show_default=False)],
 ) -> None:
-    """Copy a model."""
+    """Give a model a second name. What both are made of is stored once."""
     from paddock.cli import models
 
     models.copy(source, destination)
@@ -281,7 +305,7 @@ def copy(
 
 @app.command("rm")
 def remove(model: Annotated[list[str], typer.Argument(show_default=False)]) -> None:
-    """Delete models."""
+    """Delete models, each unloaded first."""
     from paddock.cli import models
 
     models.remove(model)

@@ -2,11 +2,12 @@
 
     # a comment
     FROM <model or folder>
+    ADAPTER <folder>
     PARAMETER <name> <value>
     TEMPLATE | SYSTEM | LICENSE <text>
     MESSAGE system|user|assistant <text>
     DRAFT <model>
-    ADAPTER | RENDERER | PARSER | REQUIRES <text>
+    RENDERER | PARSER | REQUIRES <text>
 
 Commands are case-insensitive. A text goes to the end of its line, or from `"` or `\"""` to its counterpart, over as
 many lines as that takes. LICENSE, MESSAGE and PARAMETER stop add up; of the others the last one counts.
@@ -27,7 +28,6 @@ COMMANDS = (
     "ADAPTER", "RENDERER", "PARSER", "REQUIRES", "DRAFT",
 )  # fmt: skip
 UNSUPPORTED = {
-    "ADAPTER": "adapters cannot be applied: merge it into the model's weights first",
     "RENDERER": "built-in renderers do not exist here: use the model's own chat template or TEMPLATE",
     "PARSER": "built-in parsers do not exist here: remove the line",
     "REQUIRES": "it names a version of another server: remove the line",
@@ -49,6 +49,7 @@ class Modelfile:
     """What a Modelfile says about a model. None means that it says nothing."""
 
     source: str = ""
+    adapter: str | None = None
     draft: str | None = None
     parameters: dict[str, Value] = field(default_factory=dict)
     template: str | None = None
@@ -132,14 +133,16 @@ def _apply(modelfile: Modelfile, command: Command) -> None:
             if modelfile.source:
                 raise _at(command.line, "a model can be made FROM one source only")
             modelfile.source = command.value
+        case "ADAPTER":
+            if modelfile.adapter is not None:
+                raise _at(
+                    command.line, "one adapter can be added at a time: make a model with the first one, and FROM it"
+                )
+            modelfile.adapter = command.value
         case "PARAMETER":
             _apply_parameter(modelfile, command)
-        case "DRAFT":
-            modelfile.draft = command.value
-        case "TEMPLATE":
-            modelfile.template = command.value
-        case "SYSTEM":
-            modelfile.system = command.value
+        case "DRAFT" | "TEMPLATE" | "SYSTEM":
+            setattr(modelfile, command.name.lower(), command.value)
         case "LICENSE":
             modelfile.licenses.append(command.value)
         case "MESSAGE":

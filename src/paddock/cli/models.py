@@ -1,4 +1,4 @@
-"""The commands about models that exist: list, ps, show, stop, cp, rm, pull, and the version of the server."""
+"""The commands about models that exist: list, ps, show, stop, cp, rm, pull, push, and the version of the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from paddock.cli.client import Client, NoServer, connect
 from paddock.cli.fit import running_terms
 from paddock.cli.progress import follow
 from paddock.cli.render import human_bytes, human_time, printable, processor, table, until
-from paddock.cli.show import overview
+from paddock.cli.sections import show as show_sections
+from paddock.cli.show import sections
 from paddock.errors import BadRequest, NotFound, PaddockError
 
 ID_DIGITS = 12
@@ -75,8 +76,10 @@ def show(name: str, parts: Sequence[str], is_verbose: bool) -> None:
         flags = ", ".join(f"'--{part}'" for part in SHOW_PARTS[:-1])
         raise BadRequest(f"only one of {flags}, or '--{SHOW_PARTS[-1]}' can be specified")
     model = connect().call("POST", "/api/show", {"model": name, "verbose": is_verbose})
-    text = str(model.get(parts[0]) or "").rstrip("\n") + "\n" if parts else overview(model, is_verbose)
-    typer.echo(printable(text), nl=False)
+    if parts:
+        typer.echo(printable(str(model.get(parts[0]) or "").rstrip("\n") + "\n"), nl=False)
+    else:
+        show_sections(sections(model, is_verbose))
 
 
 def stop(name: str) -> None:
@@ -99,12 +102,17 @@ def copy(source: str, destination: str) -> None:
 
 
 def remove(names: Sequence[str]) -> None:
-    """Delete models, each unloaded first."""
-    client = connect()
+    """Delete models, each unloaded first. Those that are not there are told at the end, in one NotFound."""
+    client, missing = connect(), list[str]()
     for name in names:
-        _unload_if_possible(client, name)
-        client.call("DELETE", "/api/delete", {"model": name})
-        typer.echo(f"deleted '{name}'")
+        try:
+            _unload_if_possible(client, name)
+            client.call("DELETE", "/api/delete", {"model": name})
+            typer.echo(f"deleted '{name}'")
+        except NotFound as error:
+            missing.append(error.message)
+    if missing:
+        raise NotFound("; ".join(missing))
 
 
 def _unload_if_possible(client: Client, name: str) -> None:
@@ -118,9 +126,20 @@ def _unload_if_possible(client: Client, name: str) -> None:
         typer.echo(f"Warning: unable to stop model '{name}': {error.message}", err=True)
 
 
-def pull(name: str) -> None:
+def pull(name: str, is_insecure: bool = False) -> None:
     """Bring a model into the store."""
-    follow(connect().stream("/api/pull", {"model": name}))
+    _transfer("pull", name, is_insecure)
+
+
+def push(name: str, is_insecure: bool = False) -> None:
+    """Send a model to the registry of its name."""
+    _transfer("push", name, is_insecure)
+
+
+def _transfer(verb: str, name: str, is_insecure: bool) -> None:
+    body = {"model": name, **({"insecure": True} if is_insecure else {})}
+    again = f"paddock {verb}{' --insecure' if is_insecure else ''} {name}"
+    follow(connect().stream(f"/api/{verb}", body), again)
 
 
 def version() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GETTING_READY = "Getting ready"
+INTERRUPTED = 130
+"""The exit status of what Ctrl+c has stopped."""
 
 
 @contextlib.contextmanager
@@ -143,11 +145,20 @@ def _status(update: Mapping[str, Any]) -> Text:
     return Text(f"{status} (place {int(place)} in the queue)" if place else status)
 
 
-def follow(updates: Iterable[Mapping[str, Any]]) -> None:
-    """Show the updates of a create or a pull until they end."""
-    with StatusDisplay() as display:
-        for update in updates:
-            display.show(update)
+def follow(updates: Iterable[Mapping[str, Any]], again: str = "") -> None:
+    """Show the updates of a create, a pull or a push until they end.
+
+    `again` is the command that goes on with one that Ctrl+c has stopped; then the exit status is a shell's for that.
+    """
+    try:
+        with StatusDisplay() as display:
+            for update in updates:
+                display.show(update)
+    except KeyboardInterrupt:
+        if not again:
+            raise
+        typer.echo(f"Stopped. What is there already is kept: `{again}` goes on with it.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _spinner(text: str) -> Status:

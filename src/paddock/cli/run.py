@@ -102,7 +102,7 @@ def find_model(client: Client, model: str) -> dict[str, Any]:
     try:
         return client.call("POST", "/api/show", {"model": model})
     except NotFound:
-        follow(client.stream("/api/pull", {"model": model}))
+        follow(client.stream("/api/pull", {"model": model}), f"paddock pull {model}")
     return client.call("POST", "/api/show", {"model": model})
 
 

@@ -10,8 +10,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from paddock.errors import LoadFailed, PaddockError, UnsupportedModel
 from paddock.protocol import Activity, Done, Failed, Frame, MemoryTerms
@@ -53,8 +55,7 @@ class Listener(Protocol):
         """One step made these frames."""
 
 
-@dataclass(frozen=True)
-class Pulse:
+class Pulse(msgspec.Struct, frozen=True):
     """What the loop last wrote down about itself. Replaced as a whole, so any thread may read it at any time."""
 
     steps: int = 0
@@ -64,7 +65,7 @@ class Pulse:
     activity: Activity = Activity.IDLE
     moved_at: float = 0.0
     """Monotonic clock, seconds."""
-    memory: MemoryTerms = field(default_factory=MemoryTerms)
+    memory: MemoryTerms = MemoryTerms()
 
 
 class WorkLoop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddock.memory.correction import Seen, foresee
@@ -67,6 +68,8 @@ class LoadOrder:
     """By the request, the model or a setting: then it is never lowered."""
     is_prefix_cache_fixed: bool = True
     is_kv_bits_fixed: bool = True
+    folder: Path | None = None
+    """Where the runner finds all that it needs, if that is no model of the library."""
 
     @property
     def name(self) -> str:
@@ -82,6 +85,8 @@ class LoadOrder:
     def ask(self) -> Ask:
         """The question of whether it fits."""
         smaller = "a smaller picture" if self.model.facts.image else "a smaller num_ctx"
+        if self.folder is not None:
+            smaller = "a larger machine"
         return Ask(self.name, self.need, wants_accelerator=self.options.num_gpu != 0, smaller=smaller)
 
     def foreseen_peak(self, memory: MemoryTerms) -> Need | None:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ class Runners:
         *,
         make_server: Callable[[RunnerSpec], ModelServer],
         prepare: Callable[[StoredModel], Path],
+        hold: Callable[[StoredModel], AbstractAsyncContextManager[object]],
         measure: Callable[[int], int],
         post: Callable[[Event], None],
         clock: Callable[[], float],
@@ -66,6 +68,7 @@ class Runners:
         self._learn = learn
         self._make_server = make_server
         self._prepare = prepare
+        self._hold = hold
         self._measure = measure
         self._post = post
         self._clock = clock
@@ -183,7 +186,20 @@ class Runners:
     async def _live(self, runner: _Runner) -> str:
         """Load, tell that it is ready, and return the reason once the process has ended by itself."""
         order, action = runner.action.order, runner.action
-        model_path = await asyncio.to_thread(self._prepare, order.model)
+        async with contextlib.nullcontext() if order.folder else self._hold(order.model):
+            server = await self._loaded(runner)
+        runner.memory = await server.memory_size()
+        runner.ready_terms = server.last_health.memory if server.last_health else None
+        self._learn_from(runner)
+        held_bytes = self._held_when_ready(server.pid, runner.memory)
+        self._post(events.Ready(self._clock(), action.key, action.generation, held_bytes))
+        return await server.wait_exited()
+
+    async def _loaded(self, runner: _Runner) -> ModelServer:
+        order, action = runner.action.order, runner.action
+        model_path = order.folder
+        if model_path is None:
+            model_path = await asyncio.to_thread(self._prepare, order.model)
         spec = RunnerSpec(
             name=order.name,
             engine=order.model.facts.engine,
@@ -198,12 +214,7 @@ class Runners:
         devices = devices_for(action.pool_id, wants_accelerator=order.options.num_gpu != 0)
         await server.load(system_memory(), devices, action.require_full)
         await server.wait_until_running()
-        runner.memory = await server.memory_size()
-        runner.ready_terms = server.last_health.memory if server.last_health else None
-        self._learn_from(runner)
-        held_bytes = self._held_when_ready(server.pid, runner.memory)
-        self._post(events.Ready(self._clock(), action.key, action.generation, held_bytes))
-        return await server.wait_exited()
+        return server
 
     def _held_when_ready(self, pid: int, memory: MemorySize) -> int:
         """What is missing from its pool: in main memory what the system says it alone holds, since what it says itself

@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -67,6 +67,7 @@ class Scheduler:
         config: Config,
         make_server: Callable[[RunnerSpec], ModelServer],
         prepare: Callable[[StoredModel], Path],
+        hold: Callable[[StoredModel], AbstractAsyncContextManager[object]] = nullcontext,
         supply: Callable[[], Supply],
         clock: Callable[[], float] = time.monotonic,
         measure: Callable[[int], int] = private_bytes,
@@ -74,7 +75,8 @@ class Scheduler:
         refused: Callable[[], Mapping[Load, PaddockError]] = dict,
         is_dense_quicker: bool = False,
     ) -> None:
-        """`prepare` makes the folder of a model's files, in a thread. `measure` gives the bytes a process holds.
+        """`prepare` makes the folder of a model's files, in a thread; `hold` keeps them there while the model loads,
+        whatever becomes of it in the store. `measure` gives the bytes a process holds.
         `observed` are the peaks of earlier loads. `refused` tells which loads are not to be tried now, and why.
         `is_dense_quicker`: the CPU computes faster with quantised weights turned into float32."""
         self._refused = refused
@@ -100,6 +102,7 @@ class Scheduler:
         self._runners = Runners(
             make_server=make_server,
             prepare=prepare,
+            hold=hold,
             measure=measure,
             post=self._events.put_nowait,
             clock=clock,
@@ -135,9 +138,25 @@ class Scheduler:
         Clients take turns. A `ticket`, to be used once, lets `place` be asked for. Busy, NeverFits, ServerClosing, or
         what the load failed with.
         """
+        wanted = self._order(model, wish, self._config)
+        async with self.lease_of(
+            wanted, keep_alive_seconds, takes_slot=takes_slot, ticket=ticket, client=client
+        ) as lease:
+            yield lease
+
+    @asynccontextmanager
+    async def lease_of(
+        self,
+        wanted: LoadOrder,
+        keep_alive_seconds: float | None = None,
+        *,
+        takes_slot: bool = True,
+        ticket: int | None = None,
+        client: str = "",
+    ) -> AsyncIterator[Lease]:
+        """As `lease`, for what is settled already."""
         if self._owner is None or self._owner.done():
             raise ServerClosing("The server is shutting down: try again when it is back.")
-        wanted = self._order(model, wish, self._config)
         waiter_id = self.ticket() if ticket is None else ticket
         answer = self._answers[waiter_id] = asyncio.get_running_loop().create_future()
         self._events.put_nowait(

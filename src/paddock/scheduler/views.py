@@ -51,6 +51,8 @@ class ResidentView:
     """What was foreseen for as far as it has come; 0 while it has done nothing."""
     held_bytes: int = 0
     """What admission counts as missing from its pool because of it."""
+    key: str = ""
+    """By which it can be unloaded: the model's digest, but of a conversion."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def view(
         peak_bytes=peak_of(terms, need),
         peak_foreseen_bytes=foreseen.total_bytes if foreseen else 0,
         held_bytes=resident.held_bytes,
+        key=resident.key,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from paddock.options import PICTURE_OPTIONS, parse_options
 from paddock.store.blobs import blob_not_found
 from paddock.store.capabilities import with_template
 from paddock.store.drafts import draft_layers, find_draft
+from paddock.store.durable import told_plainly
 from paddock.store.facts import ModelFacts
+from paddock.store.leases import Lease
 from paddock.store.library import MAX_TEXT_BYTES, Library, StoredModel
 from paddock.store.manifest import (
     CONFIG_TYPE,
@@ -30,12 +33,15 @@ from paddock.store.manifest import (
 )
 from paddock.store.model_files import check_files, media_type_of, model_files
 from paddock.store.names import ModelName, parse_digest
-from paddock.store.stored_config import Origin, StoredConfig
+from paddock.store.stored_config import Origin, Recipe, StoredConfig
 from paddock.store.templates import check_template
 
 Progress = Callable[[str], None]
 
+MAX_LICENSE_BYTES = 1024 * 1024
+
 _ROLES = ("system", "user", "assistant")
+_LICENSE = re.compile(r"(?i)(?:licen[cs]e|copying|notice)(?:[.-][a-z0-9.-]{1,20})?")
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +60,7 @@ class CreateSpec:
     template: str | None = None
     """A Jinja chat template."""
     licenses: tuple[str, ...] | None = None
+    """Beside those of `from_`, which it keeps."""
     messages: tuple[Mapping[str, str], ...] | None = None
     """Turns that precede every conversation, each with `role` and `content`."""
     draft: str | None = None
@@ -63,7 +70,7 @@ class CreateSpec:
 
 
 @dataclass(frozen=True)
-class _Base:
+class Base:
     """What a new model starts from."""
 
     facts: ModelFacts
@@ -71,6 +78,15 @@ class _Base:
     parent: StoredModel | None = None
     draft_model: str = ""
     """The name of its draft model, whose files are among these."""
+    recipe: Recipe | None = None
+    """How its weights were made, if they were made here."""
+    made: frozenset[str] = frozenset()
+    """The digests of files that have just been made."""
+
+    @property
+    def own_files(self) -> tuple[Layer, ...]:
+        """Those that are not its draft model's."""
+        return tuple(layer for layer in self.files if not str(layer.name).startswith(DRAFT_FOLDER))
 
 
 def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredModel:
@@ -79,30 +95,45 @@ def create(library: Library, spec: CreateSpec, progress: Progress) -> StoredMode
     A BadRequest of some kind if the spec makes no model, NotFound for an absent `from_` or blob. A model that had the
     name stays as it was until the new one is whole.
     """
-    _check_spec(spec)
-    base = _base_from_model(library, spec.from_) if spec.from_ else _base_from_files(library, spec.files)
-    _check_suits(spec, base.facts)
+    with library.leases.take() as lease:
+        base = find_base(library, spec, lease)
+        return finish(library, spec, base, progress, lease)
+
+
+def find_base(library: Library, spec: CreateSpec, lease: Lease) -> Base:
+    """What the spec starts from, once both are known to be right; the lease holds it from here on. Errors as of
+    `create`."""
+    check_spec(spec)
+    found = _base_from_model(library, spec.from_, lease) if spec.from_ else _base_from_files(library, spec.files, lease)
+    _check_suits(spec, found.facts)
+    return found
+
+
+def finish(library: Library, spec: CreateSpec, base: Base, progress: Progress, lease: Lease) -> StoredModel:
+    """Add what the spec says to the base, and write the manifest. The lease holds the base."""
     for layer in base.files:
-        progress(f"using existing layer {layer.digest}")
-    return _finish(library, spec, base, progress)
+        progress(_layer_status(layer.digest, is_new=layer.digest in base.made))
+    return _finish(library, spec, base, progress, lease)
 
 
-def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress) -> StoredModel:
-    """Add what the spec says to the base, and write the manifest."""
+def _finish(library: Library, spec: CreateSpec, base: Base, progress: Progress, lease: Lease) -> StoredModel:
     if spec.draft:
-        base = _with_draft(library, base, spec.draft)
+        base = _with_draft(library, base, spec.draft, lease)
     facts = base.facts
     if spec.template:
         facts = replace(facts, capabilities=with_template(facts.capabilities, spec.template))
     parent = base.parent.name.display if base.parent else ""
-    config = StoredConfig.of(facts, parent, base.draft_model, spec.origin)
+    config = StoredConfig.of(facts, parent, base.draft_model, spec.origin, base.recipe)
     contents = [*_said(spec, base.parent), (CONFIG_TYPE, config.encode())]
     *layers, config_layer = (_layer(media_type, content) for media_type, content in contents)
     for layer in (*layers, config_layer):
         progress(_layer_status(layer.digest, is_new=not library.blobs.has(layer.digest)))
     progress("writing manifest")
     manifest = Manifest(config_layer, (*base.files, *layers))
-    model = library.put(spec.name, manifest, [content for _, content in contents])
+    model = library.put(spec.name, manifest, [content for _, content in contents], lease)
+    if base.parent and base.parent.name.same_as(spec.name):
+        # The lease has kept what only the model needed that this one takes the place of.
+        library.discard((layer.digest for layer in base.parent.manifest.blobs), lease)
     progress("success")
     return model
 
@@ -110,7 +141,7 @@ def _finish(library: Library, spec: CreateSpec, base: _Base, progress: Progress)
 def import_folder(
     library: Library, name: ModelName, folder: Path, spec: CreateSpec | None = None, progress: Progress | None = None
 ) -> StoredModel:
-    """Make a model of the files in a local folder; those that no model needs are passed over.
+    """Make a model of the files in a local folder, and of its licences; what no model needs is passed over.
 
     `spec` may add parameters, a system prompt and the like; its name and sources do not matter here.
     """
@@ -120,16 +151,27 @@ def import_folder(
     if not paths:
         raise InvalidModelFiles("The folder holds no files of a model: config.json and *.safetensors are missing.")
     spec = replace(spec or CreateSpec(name), name=name, from_=None, files=dict.fromkeys(paths, ""))
-    _check_spec(spec)
+    spec = replace(spec, licenses=(*(spec.licenses or ()), *folder_licenses(folder)))
+    check_spec(spec)
     report = progress or _silent
     digests = {}
-    for file, path in paths.items():
-        blob = library.blobs.add_file(path)
-        digests[file] = blob.digest
-        report(_layer_status(blob.digest, is_new=blob.is_new))
-    base = _base_from_files(library, digests)
-    _check_suits(spec, base.facts)
-    return _finish(library, spec, base, report)
+    with library.leases.take() as lease:
+        for file, path in paths.items():
+            blob = library.blobs.add_file(path, lease)
+            digests[file] = blob.digest
+            report(_layer_status(blob.digest, is_new=blob.is_new))
+        base = _base_from_files(library, digests, lease)
+        _check_suits(spec, base.facts)
+        return _finish(library, spec, base, report, lease)
+
+
+def folder_licenses(folder: Path) -> tuple[str, ...]:
+    """The texts of a folder's licences, the largest of which are passed over."""
+    with told_plainly():
+        paths = sorted(path for path in folder.iterdir() if _LICENSE.fullmatch(path.name) and path.is_file())
+        found = [path.read_bytes() for path in paths if path.stat().st_size <= MAX_LICENSE_BYTES]
+    texts = (data.decode("utf-8", "replace").replace("\0", "").strip() for data in found)
+    return tuple(text for text in texts if text)
 
 
 def _check_suits(spec: CreateSpec, facts: ModelFacts) -> None:
@@ -147,7 +189,7 @@ def _silent(_: str) -> None:
     """Nobody is interested."""
 
 
-def _check_spec(spec: CreateSpec) -> None:
+def check_spec(spec: CreateSpec) -> None:
     """Refuse what can be refused before anything is read or written."""
     if not spec.from_ and not spec.files:
         raise BadRequest("neither 'from' or 'files' was specified")
@@ -172,18 +214,19 @@ def _check_texts(spec: CreateSpec) -> None:
         raise BadRequest(f"The system prompt, licenses and messages are larger than {MAX_TEXT_BYTES // 2} bytes.")
 
 
-def _base_from_model(library: Library, name: str) -> _Base:
-    parent = library.get(ModelName.parse(name))
-    library.files(parent)  # what is damaged makes no new model
+def _base_from_model(library: Library, name: str, lease: Lease) -> Base:
+    parent = library.get_held(ModelName.parse(name), lease)
     layers = (*parent.manifest.files, *draft_layers(parent.manifest.draft_files))
-    return _Base(parent.facts, layers, parent, parent.draft_model)
+    library.files(parent)  # what is damaged makes no new model
+    return Base(parent.facts, layers, parent, parent.draft_model, parent.recipe)
 
 
-def _with_draft(library: Library, base: _Base, name: str) -> _Base:
+def _with_draft(library: Library, base: Base, name: str, lease: Lease) -> Base:
     """The same with this draft model, in place of one that it may have."""
-    own = tuple(layer for layer in base.files if not str(layer.name).startswith(DRAFT_FOLDER))
-    paths = {str(layer.name): library.blobs.path(layer.digest) for layer in own}
+    own = base.own_files
+    paths = {layer.file_name: library.blobs.path(layer.digest) for layer in own}
     draft = find_draft(library, name, base.facts, paths)
+    lease.add(layer.digest for layer in draft.manifest.files)
     files = (*own, *draft_layers(draft.manifest.files))
     return replace(
         base,
@@ -193,17 +236,19 @@ def _with_draft(library: Library, base: _Base, name: str) -> _Base:
     )
 
 
-def _base_from_files(library: Library, digests: Mapping[str, str]) -> _Base:
-    layers = tuple(_file_layer(library, name, digest) for name, digest in digests.items())
-    paths = {str(layer.name): library.blobs.path(layer.digest) for layer in layers}
+def _base_from_files(library: Library, digests: Mapping[str, str], lease: Lease) -> Base:
+    lease.add(digests.values())
+    layers = tuple(file_layer(library, name, digest) for name, digest in digests.items())
+    paths = {layer.file_name: library.blobs.path(layer.digest) for layer in layers}
     try:
-        return _Base(check_files(paths), layers)
+        return Base(check_files(paths), layers)
     except InvalidModelFiles:
         _forget_damaged(library, layers)
         raise
 
 
-def _file_layer(library: Library, name: str, digest: str) -> Layer:
+def file_layer(library: Library, name: str, digest: str) -> Layer:
+    """The layer for a file of this name; NotFound for a blob that is not here, a 400 for a name that no file has."""
     if name.startswith(DRAFT_FOLDER):
         raise BadRequest(
             f"A model has no files in {DRAFT_FOLDER}: name its draft model, which is there already, instead."
@@ -229,7 +274,7 @@ def _said(spec: CreateSpec, parent: StoredModel | None) -> list[tuple[str, bytes
     template = spec.template or (parent.template if parent else "")
     system = spec.system or (parent.system if parent else "")
     messages = spec.messages or (parent.messages if parent else ())
-    licenses = spec.licenses or (parent.licenses if parent else ())
+    licenses = _once((*(parent.licenses if parent else ()), *(spec.licenses or ())))
     parameters = _merged_parameters(parent.parameters if parent else {}, spec.parameters)
     texts = [(TEMPLATE_TYPE, template), (SYSTEM_TYPE, system), *((LICENSE_TYPE, text) for text in licenses)]
     said = [(media_type, text.encode()) for media_type, text in texts if text]
@@ -238,6 +283,11 @@ def _said(spec: CreateSpec, parent: StoredModel | None) -> list[tuple[str, bytes
     if messages:
         said.append((MESSAGES_TYPE, msgspec.json.encode([dict(message) for message in messages], order="sorted")))
     return said
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    """Each of them once, in their order."""
+    return tuple(dict.fromkeys(texts))
 
 
 def _merged_parameters(inherited: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:

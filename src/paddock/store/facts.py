@@ -12,7 +12,7 @@ from typing import Any
 from paddock.errors import InvalidModelFiles
 from paddock.store.capabilities import text_capabilities
 from paddock.store.encoders import encoder_capability, is_encoder
-from paddock.store.images import IMAGE_CAPABILITIES, ImageFacts, model_parts, read_image_facts
+from paddock.store.images import IMAGE_CAPABILITIES, ImageFacts, model_parts, read_image_facts, with_packings
 from paddock.store.layers import Layers, read_layers
 from paddock.store.tensors import (
     all_tensors,
@@ -22,6 +22,7 @@ from paddock.store.tensors import (
     largest_bytes,
     parameter_count,
     quantization_level,
+    weights_of,
 )
 from paddock.vetting.image_folder import INDEX_FILE, read_image_configs
 from paddock.vetting.model_config import CONFIG_FILE, check_config, read_config, sizes, text_part
@@ -74,9 +75,9 @@ def read_facts(files: Mapping[str, Path]) -> ModelFacts:
     UnsupportedModel for an image model whose pipeline no engine knows."""
     if recognise_engine(files) == "image":
         return _image_model(files)
-    config = _checked_config(files)
+    config: Mapping[str, Any] = _checked_config(files)
     is_text = recognise_engine(files) == "text" and not is_encoder(files, config)
-    found = list(all_tensors(files))
+    found, config = weights_of(files, config)
     kept = [tensor for tensor in found if not is_text or not _LEFT_OUT.search(tensor.name)]
     count = parameter_count(found, config)
     family = str(text_part(config).get("model_type") or config.get("model_type"))
@@ -104,6 +105,7 @@ def read_facts(files: Mapping[str, Path]) -> ModelFacts:
 def _image_model(files: Mapping[str, Path]) -> ModelFacts:
     """All of its parts are one model: their parameters and bytes together, its number format that of most bytes."""
     configs = read_image_configs(files)
+    configs = with_packings(files, configs)
     parts = model_parts(files)
     image = read_image_facts(configs, parts)
     held = (image.text_encoder, image.transformer, image.autoencoder)

@@ -19,6 +19,7 @@ from paddock.vetting.image_folder import (
 )
 from paddock.vetting.model_config import read_config
 from paddock.vetting.settings import MAX_SETTINGS_BYTES, TOKENIZER_SETTINGS
+from paddock.vetting.tensor_layers import FOLDER
 from paddock.vetting.weights import check_parameters, check_part_weights
 
 _TOKENIZERS = ({"tokenizer.json"}, {"vocab.json", "merges.txt"})
@@ -48,7 +49,7 @@ def check_image_files(files: Mapping[str, Path]) -> ModelFacts:
 
 def _check_places(files: Mapping[str, Path]) -> None:
     for name in files:
-        part, _, file = name.rpartition("/")
+        part, _, file = name.removeprefix(FOLDER).rpartition("/")
         is_weights = file.lower().endswith(".safetensors")
         if name != INDEX_FILE and part not in (WEIGHTED_PARTS if is_weights else PARTS):
             raise InvalidModelFiles(f"The file {name} belongs to no part of an image model: leave it out.")

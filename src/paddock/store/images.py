@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paddock.errors import InvalidModelFiles, UnsupportedModel
-from paddock.store.tensors import dense_bytes, float32_bytes, half_bytes, largest_bytes
+from paddock.store.tensors import dense_bytes, float32_bytes, half_bytes, largest_bytes, weights_of
 from paddock.vetting.image_folder import (
     AUTOENCODER,
     FLUX2_KLEIN,
@@ -22,7 +22,7 @@ from paddock.vetting.image_folder import (
     WEIGHTED_PARTS,
     ImageConfigs,
 )
-from paddock.vetting.safetensors_header import Tensor, read_header
+from paddock.vetting.safetensors_header import Tensor
 
 IMAGE_CAPABILITIES = ("image", "vision")
 """In Ollama's words: it makes pictures, and it takes some to work from, as both pipelines do."""
@@ -122,12 +122,13 @@ class ImageFacts:
 
 def model_parts(files: Mapping[str, Path]) -> dict[str, tuple[Tensor, ...]]:
     """The tensors of each part that has weights. InvalidModelFiles."""
-    found: dict[str, list[Tensor]] = {part: [] for part in WEIGHTED_PARTS}
-    for name, path in files.items():
-        part = name.partition("/")[0]
-        if part in found and name.endswith(".safetensors"):
-            found[part] += read_header(path, name)
-    return {part: tuple(tensors) for part, tensors in found.items()}
+    return {part: tuple(weights_of(files, {}, part)[0]) for part in WEIGHTED_PARTS}
+
+
+def with_packings(files: Mapping[str, Path], configs: ImageConfigs) -> ImageConfigs:
+    """The configs with how the weights of each part are packed, where only the tensors tell it. InvalidModelFiles."""
+    told = {part: weights_of(files, configs.configs[part], part)[1] for part in WEIGHTED_PARTS}
+    return replace(configs, configs={**configs.configs, **told})
 
 
 def read_image_facts(configs: ImageConfigs, parts: Mapping[str, Iterable[Tensor]]) -> ImageFacts:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from paddock.errors import (
-    BadRequest,
     DamagedModel,
     InvalidModelFiles,
     NotFound,
@@ -24,57 +20,27 @@ from paddock.errors import (
 )
 from paddock.store import facts as model_facts
 from paddock.store.blobs import Blobs
+from paddock.store.catalogue import Catalogue, Listed
+from paddock.store.collect import GRACE_SECONDS, Collection, Collector
 from paddock.store.durable import FOLDER_MODE, exclusive, told_plainly
-from paddock.store.facts import ModelFacts
-from paddock.store.hub.partial import Partials
+from paddock.store.known_facts import KnownFacts
+from paddock.store.leases import Lease, Leases
 from paddock.store.manifest import (
-    LICENSE_TYPE,
-    MESSAGES_TYPE,
-    PARAMETERS_TYPE,
-    SYSTEM_TYPE,
-    TEMPLATE_TYPE,
     Layer,
     Manifest,
     manifest_digest,
 )
 from paddock.store.manifests import ManifestFile, Manifests, SomeManifests
-from paddock.store.model_files import media_type_of
+from paddock.store.model_files import check_manifest
 from paddock.store.names import ModelName
-from paddock.store.stored_config import MAX_CONFIG_BLOB_BYTES, Origin, StoredConfig
+from paddock.store.stored_model import MAX_TEXT_BYTES, ModelReader, StoredModel, damaged, unreadable
 from paddock.store.views import Views
 
-MAX_TEXT_BYTES = 4 * 1024 * 1024
-"""Most bytes of a system prompt, a template, a license, the parameters or the messages."""
+__all__ = ["MAX_TEXT_BYTES", "Library", "StoredModel", "TensorList"]
 
 TensorList = list[dict[str, object]]
 
 _log = logging.getLogger(__name__)
-_Decoded = TypeVar("_Decoded")
-
-
-@dataclass(frozen=True)
-class StoredModel:
-    """A model as it is stored, without its weights."""
-
-    name: ModelName
-    digest: str
-    """Of the manifest, in hex."""
-    size_bytes: int
-    modified_at: datetime
-    """With the local time zone."""
-    facts: ModelFacts
-    parameters: dict[str, object]
-    system: str
-    template: str
-    """A Jinja chat template in place of the model's own; empty for none."""
-    licenses: tuple[str, ...]
-    messages: tuple[dict[str, str], ...]
-    parent_model: str
-    manifest: Manifest
-    draft_model: str = ""
-    """The name that its draft model had."""
-    origin: Origin | None = None
-    """Where it was pulled from; None for one that was made here."""
 
 
 class Library:
@@ -88,7 +54,12 @@ class Library:
         self.blobs = Blobs(root)
         self._manifests = Manifests(root)
         self._views = Views(root, self.blobs)
+        self._known_facts = KnownFacts(root)
+        self._reader = ModelReader(self.blobs, self._known_facts)
+        self._catalogue = Catalogue(self._readable)
         self._lock_file = root / "lock"
+        self.leases = Leases(root, self._exclusive)
+        """Whoever will need blobs holds a lease on them before looking whether they are there."""
         self.root = root
 
     def showing_only(self, names: Iterable[ModelName]) -> Library:
@@ -103,7 +74,9 @@ class Library:
 
     def list(self) -> list[StoredModel]:
         """All models that can be read, newest first; what cannot is logged and left out."""
-        models = [model for name in self._manifests.names() if (model := self._readable(name)) is not None]
+        with told_plainly():
+            present = self.blobs.digests()
+        models = self._catalogue.models(self._manifests.listed(), present)
         return sorted(models, key=lambda model: model.modified_at, reverse=True)
 
     def get(self, name: ModelName) -> StoredModel:
@@ -111,17 +84,24 @@ class Library:
 
         NotFound; DamagedModel if what is stored cannot be read; UnsupportedModel if it is another program's.
         """
-        found = self._manifests.read(name)
-        if found is None:
-            raise NotFound(f"model '{name.display}' not found")
+        found = self._found(name)
         try:
-            return self._stored(found)
+            return self._reader.stored(found)
         except DamagedModel:
             with self._exclusive():  # it may only have been replaced or deleted while it was being read
-                found = self._manifests.read(name)
-                if found is None:
-                    raise NotFound(f"model '{name.display}' not found") from None
-                return self._stored(found)
+                return self._reader.stored(self._found(name))
+
+    def manifest_bytes(self, name: ModelName) -> bytes:
+        """The manifest of a model, byte by byte. NotFound; DamagedModel if it was put aside."""
+        return self._found(name).data
+
+    def _found(self, name: ModelName) -> ManifestFile:
+        found = self._manifests.read(name)
+        if found is not None:
+            return found
+        if self._manifests.was_put_aside(name):
+            raise unreadable(name)
+        raise NotFound(f"model '{name.display}' not found")
 
     def copy(self, source: ModelName, destination: ModelName) -> None:
         """Give a model a second name; its manifest is copied byte by byte. NotFound."""
@@ -129,20 +109,24 @@ class Library:
             found = self._manifests.read(source)
             if found is None:
                 raise NotFound(f'model "{source.display}" not found')
-            self._checked_manifest(found)
+            self._reader.manifest(found)
             self._replace(destination, found.data)
 
     def delete(self, name: ModelName) -> None:
         """Remove a name, and every blob that no other manifest refers to. NotFound. A damaged manifest goes as well."""
         with self._exclusive():
-            found = self._manifests.read(name)
-            if found is None:
+            found, was_put_aside = self._manifests.read(name), self._manifests.drop_put_aside(name)
+            if found is not None:
+                self._manifests.remove(found.name)
+                self._release(found.data)
+            elif not was_put_aside:
                 raise NotFound(f"model '{name.display}' not found")
-            self._manifests.remove(found.name)
-            self._release(found.data)
 
-    def put(self, name: ModelName, manifest: Manifest, contents: Iterable[bytes] = ()) -> StoredModel:
-        """Store a manifest under a name, at once and durably; what it replaces is cleaned away.
+    def put(
+        self, name: ModelName, manifest: Manifest, contents: Iterable[bytes] = (), lease: Lease | None = None
+    ) -> StoredModel:
+        """Store a manifest under a name, at once and durably; what it replaces is cleaned away, though the lease may
+        hold it, which is the caller's own.
 
         `contents` are those of its blobs that are not in the store yet: added under the same lock, so that no deletion
         falls between. NotFound if another of its blobs is not there; then the name is as it was.
@@ -150,31 +134,65 @@ class Library:
         with self._exclusive():
             for content in contents:
                 self.blobs.add_bytes(content)
-            for layer in manifest.blobs:
-                if self.blobs.size(layer.digest) != layer.size:
-                    raise StoreError("The manifest gives one of its blobs another size than it has.")
-            stored = self._replace(name, manifest.encode())
-        return self.get(stored)
+            self._check_sizes(manifest)
+            return self._written(self._replace(name, manifest.encode(), lease))
 
-    def discard(self, digests: Iterable[str]) -> None:
-        """Remove those of these blobs that no model needs: what was brought in for one that came to nothing."""
+    def put_bytes(self, name: ModelName, data: bytes) -> StoredModel:
+        """Store a manifest from elsewhere under a name, byte by byte; all of its blobs are here already.
+
+        Its files are checked like those of a new model, and what they say counts, not what its description says.
+        StoreError for what is no manifest, NotFound if a blob is not here, InvalidModelFiles or UnsupportedModel for
+        what no engine can run, DamagedModel if its parameters or its messages are none; then the name is as it was.
+        """
+        manifest = Manifest.parse(data)
+        self._check_sizes(manifest)
+        self._reader.config(manifest, name)
+        facts = check_manifest(manifest, self.blobs.path, self._reader.template(manifest))
+        with self._exclusive():
+            self._check_sizes(manifest)
+            self._known_facts.note(manifest_digest(data), facts)
+            # What else is said of it has to be readable before it takes a name.
+            self._reader.stored(ManifestFile(name, data, datetime.now().astimezone()))
+            return self._written(self._replace(name, data))
+
+    def _check_sizes(self, manifest: Manifest) -> None:
+        """NotFound for a blob that is not here; StoreError if one has another size than the manifest gives."""
+        for layer in manifest.blobs:
+            if self.blobs.size(layer.digest) != layer.size:
+                raise StoreError("The manifest gives one of its blobs another size than it has.")
+
+    def get_held(self, name: ModelName, lease: Lease) -> StoredModel:
+        """As `get`; the lease holds its blobs since before it was read, so none of them goes meanwhile. Blocks."""
+        model = self.get(name)
+        while True:
+            lease.add(layer.digest for layer in model.manifest.blobs)
+            again = self.get(name)
+            if again.digest == model.digest:
+                return again
+            model = again
+
+    def hold(self, model: StoredModel) -> AbstractAsyncContextManager[Lease]:
+        """Let the files of a model stay where they are while the block runs, even if it is deleted or replaced."""
+        return self.leases.held((f"sha256:{model.digest}", *(layer.digest for layer in model.manifest.blobs)))
+
+    def discard(self, digests: Iterable[str], lease: Lease | None = None) -> None:
+        """Remove those of these blobs that no model needs and nobody holds, but for this lease: what was brought in for
+        a model that came to nothing."""
         with self._exclusive():
             in_use = self._manifests.in_use()
-            for digest in set(digests) - in_use.blobs if in_use else ():
-                self.blobs.remove(digest)
+            if in_use.is_certain:
+                for digest in set(digests) - in_use.blobs - self.leases.digests(apart_from=lease):
+                    self.blobs.remove(digest)
 
-    def prune(self, older_than_seconds: float = 3600.0) -> int:
-        """Remove uploads that no model came of, and what a crash left behind; returns the bytes that this frees.
+    def collect(self, older_than_seconds: float = GRACE_SECONDS, *, is_dry: bool = False) -> Collection:
+        """Remove uploads that no model came of, and what a crash left behind; with `is_dry`, only tell what would go.
 
-        Younger ones stay, as somebody may be about to use them; all stay while a manifest cannot be read. What came of
-        pulls that were not finished stays for longer.
+        Younger ones stay, as somebody may be about to use them, and so does whatever somebody holds a lease on. All
+        blobs stay while nobody knows what a damaged model needs. What came of pulls stays for a week.
         """
         with self._exclusive():
-            in_use = self._manifests.in_use()
-            if in_use is None:
-                return 0
-            self._views.keep_only(in_use.manifests)
-            return self.blobs.keep_only(in_use.blobs, older_than_seconds) + Partials(self.root).prune()
+            collector = Collector(self.root, self.blobs, self._manifests, self._views, self.leases)
+            return collector.collect(older_than_seconds, is_dry=is_dry)
 
     def files(self, model: StoredModel) -> dict[str, Path]:
         """The model's own files by name, where they lie. DamagedModel if one is missing or has another size.
@@ -186,7 +204,7 @@ class Library:
                 raise DamagedModel(
                     f"Model '{model.name.display}' is damaged: its file {layer.name} is {problem}; create it again."
                 )
-        return {str(layer.name): self.blobs.path(layer.digest) for layer in model.manifest.files}
+        return {layer.file_name: self.blobs.path(layer.digest) for layer in model.manifest.files}
 
     def _problem(self, layer: Layer) -> str:
         """What is wrong with a blob, in a few words; empty for nothing."""
@@ -201,6 +219,7 @@ class Library:
     def view(self, model: StoredModel) -> Path:
         """A folder of links to the model's files under their own names, for a runner, and beside it `draft_view` if it
         has a draft model. DamagedModel as `files`."""
+        self.files(model)  # may read all of them, which nobody else should wait for
         with self._exclusive():
             self.files(model)
             return self._views.make(model.digest, model.manifest)
@@ -210,96 +229,71 @@ class Library:
         try:
             return model_facts.model_info(self.files(model))
         except InvalidModelFiles as error:
-            raise _damaged(model.name) from error
+            raise damaged(model.name) from error
 
     def tensors(self, model: StoredModel) -> TensorList:
         """Name, type and shape of every tensor. DamagedModel."""
         try:
             return model_facts.tensors(self.files(model))
         except InvalidModelFiles as error:
-            raise _damaged(model.name) from error
+            raise damaged(model.name) from error
 
     def _exclusive(self) -> AbstractContextManager[None]:
         return exclusive(self._lock_file)
 
-    def _readable(self, name: ModelName) -> StoredModel | None:
+    def _readable(self, listed: Listed) -> tuple[StoredModel, frozenset[str]] | None:
+        """A model for the list, and the blobs that it was read from."""
+        name = listed.name
+        if name is None:
+            return None
         try:
-            return self.get(name)
+            model = self._stored_exactly(name)
         except PaddockError as error:
             level = logging.DEBUG if isinstance(error, NotFound | UnsupportedModel) else logging.WARNING
             _log.log(level, "left out of the list: %s", error.message)
             return None
+        described = set(model.manifest.blobs) - {*model.manifest.files, *model.manifest.draft_files}
+        return model, frozenset(layer.digest for layer in described)
 
-    def _checked_manifest(self, found: ManifestFile) -> Manifest:
-        """The manifest in a file. DamagedModel if it is none, or names files that no model may have."""
-        try:
-            manifest = Manifest.parse(found.data)
-            for layer in (*manifest.files, *manifest.draft_files):
-                media_type_of(str(layer.name))
-        except (StoreError, BadRequest):
-            raise DamagedModel(
-                f"Model '{found.name.display}' is damaged: its manifest cannot be read; create it again."
-            ) from None
-        return manifest
+    def _stored_exactly(self, name: ModelName) -> StoredModel:
+        """As `get`, for a name in the case that is on disk."""
+        found = self._manifests.read_exactly(name)
+        if found is not None:
+            with contextlib.suppress(DamagedModel):
+                return self._reader.stored(found)
+        return self.get(name)
 
-    def _stored(self, found: ManifestFile) -> StoredModel:
-        manifest = self._checked_manifest(found)
-        try:
-            return self._assembled(found, manifest)
-        except (NotFound, BadRequest, ValueError, RecursionError):
-            raise _damaged(found.name) from None
-
-    def _assembled(self, found: ManifestFile, manifest: Manifest) -> StoredModel:
-        config = StoredConfig.decode(self.blobs.read(manifest.config.digest, MAX_CONFIG_BLOB_BYTES), found.name.display)
-        return StoredModel(
-            name=found.name,
-            digest=manifest_digest(found.data),
-            size_bytes=manifest.size_bytes,
-            modified_at=found.modified_at,
-            facts=config.facts,
-            parameters=self._decoded(manifest, PARAMETERS_TYPE, dict[str, object]) or {},
-            system="\n".join(self._texts(manifest, SYSTEM_TYPE)),
-            template="\n".join(self._texts(manifest, TEMPLATE_TYPE)),
-            licenses=self._texts(manifest, LICENSE_TYPE),
-            messages=self._decoded(manifest, MESSAGES_TYPE, tuple[dict[str, str], ...]) or (),
-            parent_model=config.parent_model,
-            manifest=manifest,
-            draft_model=config.draft.parent_model if config.draft else "",
-            origin=config.origin,
-        )
-
-    def _texts(self, manifest: Manifest, media_type: str) -> tuple[str, ...]:
-        return tuple(self._read_layer(layer).decode() for layer in manifest.of_type(media_type))
-
-    def _decoded(self, manifest: Manifest, media_type: str, kind: type[_Decoded]) -> _Decoded | None:
-        layers = manifest.of_type(media_type)
-        return msgspec.json.decode(self._read_layer(layers[-1]), type=kind) if layers else None
-
-    def _read_layer(self, layer: Layer) -> bytes:
-        return self.blobs.read(layer.digest, MAX_TEXT_BYTES)
-
-    def _replace(self, name: ModelName, data: bytes) -> ModelName:
+    def _replace(self, name: ModelName, data: bytes, lease: Lease | None = None) -> ModelName:
         """Write a manifest and clean away what only the old one under this name needed. Under the lock."""
         old = self._manifests.read(name)
         stored = self._manifests.write(name, data)
         if old is not None and old.data != data:
-            self._release(old.data)
+            self._release(old.data, lease)
         return stored
 
-    def _release(self, data: bytes) -> None:
-        """Remove the view and the blobs of a manifest that is gone, but for what others still need. Under the lock."""
-        in_use = self._manifests.in_use()
-        if in_use is None:
+    def _written(self, name: ModelName) -> StoredModel:
+        """The model that was just written. Under the lock, or somebody may delete it meanwhile."""
+        found = self._manifests.read_exactly(name)
+        assert found is not None, "nobody else writes under the lock"
+        return self._reader.stored(found)
+
+    def _release(self, data: bytes, lease: Lease | None = None) -> None:
+        """Remove the view and the blobs of a manifest that is gone, but for what models need or others than this lease
+        hold. Under the lock."""
+        try:
+            in_use, held = self._manifests.in_use(), self.leases.digests(apart_from=lease)
+        except StoreError as error:
+            _log.warning("what only a model needed that is gone stays for now: %s", error.message)
             return
-        if manifest_digest(data) not in in_use.manifests:
-            self._views.remove(manifest_digest(data))
+        digest = manifest_digest(data)
+        if digest not in in_use.manifests and f"sha256:{digest}" not in held:
+            self._views.remove(digest)
+            self._known_facts.forget(digest)
+        if not in_use.is_certain:
+            return
         try:
             gone = {layer.digest for layer in Manifest.parse(data).blobs}
         except StoreError:
             return
-        for digest in gone - in_use.blobs:
+        for digest in gone - in_use.blobs - held:
             self.blobs.remove(digest)
-
-
-def _damaged(name: ModelName) -> DamagedModel:
-    return DamagedModel(f"Model '{name.display}' is damaged: one of its files cannot be read; create it again.")

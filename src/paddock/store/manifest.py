@@ -8,6 +8,7 @@ import msgspec
 
 from paddock.errors import BadRequest, StoreError
 from paddock.store.names import parse_digest
+from paddock.vetting.tensor_layers import file_of
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -15,6 +16,8 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 WEIGHTS_TYPE = "application/vnd.paddock.image.weights"
 """A safetensors file of the model, whole; `name` is its file name."""
+TENSOR_TYPE = "application/vnd.ollama.image.tensor"
+"""A tensor of the model, or a group of them, in a small safetensors file; `name` is that of the tensor."""
 JSON_TYPE = "application/vnd.ollama.image.json"
 """Any other file that the model is read from (config, tokenizer, chat template); `name` is its file name."""
 TEMPLATE_TYPE = "application/vnd.ollama.image.template"
@@ -24,8 +27,10 @@ MESSAGES_TYPE = "application/vnd.ollama.image.messages"
 LICENSE_TYPE = "application/vnd.ollama.image.license"
 DRAFT_FOLDER = "draft/"
 """What the names of the draft model's files begin with."""
+_FOREIGN_DRAFT = "draft."
+"""What the names of tensors of Ollama's own drafts begin with, which foresee in ways that no engine here has."""
 
-FILE_TYPES = (WEIGHTS_TYPE, JSON_TYPE)
+FILE_TYPES = (WEIGHTS_TYPE, TENSOR_TYPE, JSON_TYPE)
 """Layers that are files of the model itself; the others are what was said about it at its creation."""
 
 
@@ -37,6 +42,12 @@ class Layer(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     size: int
     """In bytes."""
     name: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file among those of the model. InvalidModelFiles for a tensor whose name makes none."""
+        name = str(self.name)
+        return file_of(name) if self.media_type == TENSOR_TYPE else name
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -75,16 +86,28 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def draft_files(self) -> tuple[Layer, ...]:
-        """The files of its draft model, under the names that they have there."""
-        return tuple(
+        """The files of its draft model, under the names that they have there; none of one that no engine here runs."""
+        found = tuple(
             msgspec.structs.replace(layer, name=str(layer.name).removeprefix(DRAFT_FOLDER))
             for layer in self._named
             if str(layer.name).startswith(DRAFT_FOLDER)
         )
+        return found if any(layer.media_type != JSON_TYPE for layer in found) else ()
+
+    @property
+    def has_tensors(self) -> bool:
+        """Whether its weights are stored one tensor at a time."""
+        return any(layer.media_type == TENSOR_TYPE for layer in self.files)
 
     @property
     def _named(self) -> tuple[Layer, ...]:
-        return tuple(layer for layer in self.layers if layer.media_type in FILE_TYPES and layer.name)
+        return tuple(
+            layer
+            for layer in self.layers
+            if layer.media_type in FILE_TYPES
+            and layer.name
+            and not (layer.media_type == TENSOR_TYPE and layer.name.startswith(_FOREIGN_DRAFT))
+        )
 
     @property
     def size_bytes(self) -> int:

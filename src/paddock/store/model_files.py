@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from paddock.errors import BadRequest, InvalidModelFiles
+from paddock.store.capabilities import with_template
 from paddock.store.facts import ModelFacts, read_facts, recognise_engine
 from paddock.store.image_files import check_image_files
-from paddock.store.manifest import JSON_TYPE, WEIGHTS_TYPE
+from paddock.store.manifest import JSON_TYPE, TENSOR_TYPE, WEIGHTS_TYPE, Layer, Manifest
 from paddock.vetting.code import refuse_code_file
 from paddock.vetting.image_folder import INDEX_FILE, PARTS, WEIGHTED_PARTS
 from paddock.vetting.model_config import CONFIG_FILE, read_config
 from paddock.vetting.settings import check_settings
+from paddock.vetting.tensor_layers import FOLDER, MAX_LAYERS, is_tensor_file
 from paddock.vetting.weights import check_parameters, check_weights, is_layer_weights, is_main_weights
 
 MAX_FILES = 1_024
@@ -31,6 +34,8 @@ def media_type_of(name: str) -> str:
     parts = name.split("/")
     if len(parts) > 2 or not all(_NAME_PART.fullmatch(part) for part in parts):
         raise BadRequest("file path must be relative")
+    if is_tensor_file(name.lower()):
+        raise InvalidModelFiles(f"A model has no files of its own in {FOLDER}: name them otherwise.")
     lower = name.lower()
     refuse_code_file(name)
     if lower.endswith(".safetensors"):
@@ -81,9 +86,26 @@ def check_files(files: Mapping[str, Path]) -> ModelFacts:
     """
     _check_names(files)
     for name, path in files.items():
-        if media_type_of(name) != WEIGHTS_TYPE and path.stat().st_size > MAX_TEXT_FILE_BYTES:
+        is_weights = is_tensor_file(name) or media_type_of(name) == WEIGHTS_TYPE
+        if not is_weights and path.stat().st_size > MAX_TEXT_FILE_BYTES:
             raise InvalidModelFiles(f"The file {name} is larger than {MAX_TEXT_FILE_BYTES} bytes.")
     return check_image_files(files) if recognise_engine(files) == "image" else _checked_text(files)
+
+
+def check_manifest(manifest: Manifest, path_of: Callable[[str], Path], template: str) -> ModelFacts:
+    """The facts of a model whose manifest came from elsewhere, and of its draft. InvalidModelFiles, UnsupportedModel.
+
+    `path_of` tells where the blob of a digest is; `template` takes the place of the model's own unless it is empty.
+    """
+    check_layer_names(manifest.files)
+    facts = check_files({layer.file_name: path_of(layer.digest) for layer in manifest.files})
+    if template:
+        facts = replace(facts, capabilities=with_template(facts.capabilities, template))
+    if manifest.draft_files:
+        check_layer_names(manifest.draft_files)
+        draft = check_files({layer.file_name: path_of(layer.digest) for layer in manifest.draft_files})
+        facts = replace(facts, draft=draft)
+    return facts
 
 
 def _checked_text(files: Mapping[str, Path]) -> ModelFacts:
@@ -96,10 +118,24 @@ def _checked_text(files: Mapping[str, Path]) -> ModelFacts:
     return facts
 
 
+def check_layer_names(layers: Iterable[Layer]) -> None:
+    """Refuse layers whose files could not be made, or not beside one another; InvalidModelFiles or a 400."""
+    names = []
+    for layer in layers:
+        names.append(layer.file_name)
+        if layer.media_type != TENSOR_TYPE:
+            media_type_of(names[-1])
+    if len({name.lower() for name in names}) != len(names):
+        raise InvalidModelFiles("Two of the files have the same name, or names that differ in case only.")
+
+
 def _check_names(files: Iterable[str]) -> None:
     names = list(files)
-    if len(names) > MAX_FILES:
+    tensors = sum(map(is_tensor_file, names))
+    if len(names) - tensors > MAX_FILES:
         raise InvalidModelFiles(f"A model has at most {MAX_FILES} files.")
+    if tensors > MAX_LAYERS:
+        raise InvalidModelFiles(f"A model has at most {MAX_LAYERS} layers of tensors.")
     if len({name.lower() for name in names}) != len(names):
         raise InvalidModelFiles("Two of the files have names that differ in case only.")
     if CONFIG_FILE not in names and recognise_engine(names) != "image":

@@ -19,8 +19,9 @@ HUB_HOST = "hf.co"
 
 _HUB_HOSTS = (HUB_HOST, "huggingface.co", "www.huggingface.co")
 
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
-"""Ollama allows 350 characters; no file system we run on has folder names longer than 255, and no host does."""
+_HOST = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[0-9]{1,5})?")
+"""A name or an address, and a port if need be. Ollama allows 350 characters; no host has more than 255, and no
+folder's name."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 _HUB_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")

@@ -45,17 +45,22 @@ def tokenizer_info(files: Mapping[str, Path]) -> dict[str, object]:
 def _modelfile_lines(model: StoredModel) -> Iterator[str]:
     yield '# Modelfile written by "paddock show"'
     yield "# To build a model on top of this one, change what follows and keep this line:"
+    if model.origin:
+        yield f"# Pulled from {model.origin.repository} at {model.origin.commit}"
     yield f"FROM {model.name.display}"
     if model.draft_model:
         yield f"# Its draft model, which comes with it: {model.draft_model}"
     if model.template:
-        yield f"TEMPLATE {_block(model.template)}"
+        yield _said("TEMPLATE", model.template)
     if model.system:
-        yield f"SYSTEM {_block(model.system)}"
+        yield _said("SYSTEM", model.system)
     for name, value in _flat_parameters(model.parameters):
         yield f"PARAMETER {name} {_quoted_if_needed(value) if isinstance(value, str) else _literal(value)}"
     for text in model.licenses:
-        yield f"LICENSE {_block(text)}"
+        yield _said("LICENSE", text)
+    if not all(_can_be_quoted(message.get("content", "")) for message in model.messages):
+        yield _not_said("MESSAGE")
+        return
     for message in model.messages:
         yield f"MESSAGE {message.get('role', '')} {_quoted_if_needed(message.get('content', ''))}"
 
@@ -74,6 +79,21 @@ def _literal(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, ensure_ascii=False)
+
+
+def _said(command: str, text: str) -> str:
+    return f"{command} {_block(text)}" if _can_be_quoted(text) else _not_said(command)
+
+
+def _not_said(command: str) -> str:
+    """What a model is FROM it has from there, whether or not it is written here."""
+    return f"# Its {command} has quotes or line ends that no Modelfile can hold, and comes with it."
+
+
+def _can_be_quoted(text: str) -> bool:
+    """Whether it can be read again as it is: quotes are closed by the first line that ends in them, and every line end
+    is one of Unix."""
+    return "\r\n" not in text and not any(line.rstrip().endswith('"""') for line in text.split("\n")[:-1])
 
 
 def _block(text: str) -> str:

@@ -21,6 +21,24 @@ class Origin(msgspec.Struct, frozen=True):
     commit: str
 
 
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a model's weights were made of others here."""
+
+    kind: str = ""
+    """As they were quantised: int4, int8, mxfp4, mxfp8 or nvfp4; empty if they were not."""
+    mode: str = ""
+    bits: int = 0
+    group_size: int = 0
+    """Numbers that share a scale; with the two above, MLX's words for the kind."""
+    layers: dict[str, tuple[str, ...]] = {}
+    """Layers that are of another kind, by that kind, or by `source` where they are as they were. A `*` stands for
+    every number."""
+    source: str = ""
+    """The digest of the model that it was made of, or of the list of its files."""
+    adapter: str = ""
+    """The digest of the adapter's weights that were added; empty for none."""
+
+
 class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Facts as they were found when the model was created, so that a listing need not read weights again."""
 
@@ -37,6 +55,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     architecture: str = ""
     os: str = ""
     engine: str = ""
+    """Empty where another program made the model: then its facts are in its files alone."""
     parameter_count: int = 0
     weights_bytes: int = 0
     parent_model: str = ""
@@ -51,10 +70,16 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     draft: StoredConfig | None = None
     """Of the draft model; its `parent_model` is the name that it had."""
     origin: Origin | None = None
+    recipe: Recipe | None = None
 
     @classmethod
     def of(
-        cls, facts: ModelFacts, parent_model: str = "", draft_model: str = "", origin: Origin | None = None
+        cls,
+        facts: ModelFacts,
+        parent_model: str = "",
+        draft_model: str = "",
+        origin: Origin | None = None,
+        recipe: Recipe | None = None,
     ) -> StoredConfig:
         """The config of a model with these facts; `draft_model` is the name of its draft, if it has one."""
         return cls(
@@ -82,6 +107,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             image=facts.image,
             draft=cls.of(facts.draft, draft_model) if facts.draft else None,
             origin=origin,
+            recipe=recipe,
         )
 
     @classmethod
@@ -96,7 +122,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             raise DamagedModel(
                 f"Model '{display}' is damaged: its description cannot be read; create it again."
             ) from None
-        if config.model_format != "safetensors" or not config.engine:
+        if config.model_format != "safetensors":
             kind = "GGUF" if config.model_format == "gguf" else "another program's"
             raise UnsupportedModel(f"Model '{display}' is in {kind} format: create it from safetensors files instead.")
         return config

@@ -20,7 +20,7 @@ def check_template(template: str) -> None:
     """Refuse what no runner could render: Go templates (Unsupported), broken Jinja and oversized ones (BadRequest)."""
     if len(template) > MAX_TEMPLATE_BYTES:
         raise BadRequest(f"The template is larger than {MAX_TEMPLATE_BYTES} bytes.")
-    if _GO.search(template):
+    if is_go_template(template):
         raise Unsupported(
             "The template is a Go template, but Paddock renders Jinja chat templates; "
             "leave TEMPLATE out to use the model's own."
@@ -30,6 +30,11 @@ def check_template(template: str) -> None:
     except (jinja2.TemplateSyntaxError, RecursionError, ValueError) as error:
         line = f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise BadRequest(f"The template is not valid Jinja{line}.") from None
+
+
+def is_go_template(template: str) -> bool:
+    """Whether it is in Ollama's language for templates, which nothing here renders."""
+    return bool(_GO.search(template))
 
 
 class _Generation(Extension):

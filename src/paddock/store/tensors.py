@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from paddock.vetting.safetensors_header import Tensor, read_header
+from paddock.vetting.tensor_layers import read_all, tensor_files
 
 _FLOATS = {"F32", "F16", "BF16", "F8_E4M3"}
 _DENSE = frozenset({"F32", "F16", "BF16"})
+_FLOAT_MODES = frozenset({"mxfp4", "mxfp8", "nvfp4"})
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 
 Config = Mapping[str, Any]
@@ -19,9 +21,17 @@ Config = Mapping[str, Any]
 
 def all_tensors(files: Mapping[str, Path]) -> Iterable[Tensor]:
     """Of all safetensors files among these. InvalidModelFiles."""
-    for name, path in files.items():
-        if name.endswith(".safetensors"):
-            yield from read_header(path, name)
+    yield from weights_of(files, {})[0]
+
+
+def weights_of(files: Mapping[str, Path], config: Config, part: str = "") -> tuple[list[Tensor], Config]:
+    """The tensors of a model of these files, or of a part of an image model, and its config, which tells how they are
+    packed: of a model that is stored one tensor at a time its tensors themselves do. InvalidModelFiles."""
+    if tensor_files(files):
+        stored = read_all(files, part, config)
+        return list(stored.tensors), stored.with_packings(config)
+    own = [name for name in files if name.endswith(".safetensors") and (not part or name.partition("/")[0] == part)]
+    return [tensor for name in own for tensor in read_header(files[name], name)], config
 
 
 def human_count(count: int) -> str:
@@ -44,30 +54,37 @@ def float32_bytes(tensor: Tensor) -> int:
 
 def dense_bytes(found: Sequence[Tensor], config: Config) -> int:
     """In float32, with every packed number a number of its own; 0 where a tensor is packed in another way than MLX's
-    affine one, which has whole words of 32 bits for weights, and scales and biases beside them."""
+    own ones, which have whole words of 32 bits for weights, and beside them scales and biases, or scales of 8 bits."""
     settings = _quantization(config)
     default_bits = _bits(settings, 0)
-    names = {tensor.name for tensor in found}
+    types = {tensor.name: tensor.dtype for tensor in found}
     size_bytes = 0
     for tensor in found:
         layer, _, kind = tensor.name.rpartition(".")
-        is_packed = f"{layer}.scales" in names and kind in ("weight", "scales", "biases")
+        is_packed = f"{layer}.scales" in types and kind in ("weight", "scales", "biases")
         if not is_packed and tensor.dtype not in _DENSE:
             return 0
         if not is_packed:
             size_bytes += float32_bytes(tensor)
         elif kind == "weight":
             bits = _bits(settings.get(layer), default_bits)
-            if tensor.dtype != "U32" or not bits or not _is_affine(settings, layer) or f"{layer}.biases" not in names:
+            if tensor.dtype != "U32" or not bits or not _is_known(_mode(settings, layer), layer, types):
                 return 0
             size_bytes += tensor.element_count * 32 // bits * 4
     return size_bytes
 
 
-def _is_affine(settings: Config, layer: str) -> bool:
+def _mode(settings: Config, layer: str) -> object:
+    """That of one layer: MLX takes settings of its own for all there is to say of it."""
     own = settings.get(layer)
-    modes = (settings.get("mode", "affine"), own.get("mode", "affine") if isinstance(own, dict) else "affine")
-    return modes == ("affine", "affine")
+    return (own if isinstance(own, dict) else settings).get("mode", "affine")
+
+
+def _is_known(mode: object, layer: str, types: Mapping[str, str]) -> bool:
+    """Whether a layer has beside its weights what this way of packing needs, and nothing else."""
+    if mode == "affine":
+        return f"{layer}.biases" in types
+    return mode in _FLOAT_MODES and f"{layer}.biases" not in types and types[f"{layer}.scales"] == "U8"
 
 
 def largest_bytes(found: Iterable[Tensor]) -> int:

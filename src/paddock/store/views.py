@@ -51,16 +51,14 @@ class Views:
         for folder in (view, draft_view(view)):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep_only(self, digests: set[str]) -> None:
-        """Forget all views but those of these manifests."""
+    def others(self, digests: set[str]) -> list[Path]:
+        """All views but those of these manifests, and what a crash has left of making some."""
         with told_plainly():
-            for view in self._folder.iterdir():
-                if view.name.removesuffix(_DRAFT) not in digests:
-                    shutil.rmtree(view, ignore_errors=True)
+            return [view for view in self._folder.iterdir() if view.name.removesuffix(_DRAFT) not in digests]
 
     def _is_whole(self, view: Path, layers: Sequence[Layer]) -> bool:
         """Whether each of these files, and no other, leads to its blob."""
-        wanted = {str(layer.name): self._blobs.path(layer.digest) for layer in layers}
+        wanted = {layer.file_name: self._blobs.path(layer.digest) for layer in layers}
         found = {str(path.relative_to(view)) for path in view.rglob("*") if path.is_symlink() or not path.is_dir()}
         if found != wanted.keys():
             return False
@@ -68,7 +66,7 @@ class Views:
 
     def _build(self, building: Path, layers: Sequence[Layer]) -> None:
         for layer in layers:
-            link = building / str(layer.name)
+            link = building / layer.file_name
             link.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             _link(self._blobs.path(layer.digest), link)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -64,28 +65,37 @@ class LineReader:
     def __init__(self, content: aiohttp.StreamReader, longest_bytes: int = LONGEST_LINE_BYTES) -> None:
         self._content = content
         self._longest_bytes = longest_bytes
-        self._buffer = bytearray()
-        self._searched_bytes = 0
+        self._lines: deque[bytes] = deque()
+        """Whole ones."""
+        self._parts: list[bytes] = []
+        """Of the line after them, so far."""
+        self._parts_bytes = 0
 
     async def next(self) -> bytes | None:
         """The next whole line, without its end, or None when there are no more. ProtocolError for a line that is too
         long; aiohttp's errors for a connection that breaks."""
-        while (end := self._buffer.find(b"\n", self._searched_bytes)) < 0:
-            self._searched_bytes = len(self._buffer)
-            if self._searched_bytes > self._longest_bytes:
+        while not self._lines:
+            if self._parts_bytes > self._longest_bytes:
                 raise ProtocolError("A runner sent a line that is too long.")
             chunk = await self._content.readany()
             if not chunk:
                 return None
-            self._buffer += chunk
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._searched_bytes = 0
-        return line
+            self._take(chunk)
+        return self._lines.popleft()
+
+    def _take(self, chunk: bytes) -> None:
+        *ended, rest = chunk.split(b"\n")
+        if ended:
+            self._lines.append(b"".join((*self._parts, ended[0])))
+            self._lines.extend(ended[1:])
+            self._parts, self._parts_bytes = [], 0
+        self._parts.append(rest)
+        self._parts_bytes += len(rest)
 
 
 class RunnerClient:
-    """The client of one runner. Each request has a connection of its own, so closing it cancels that request."""
+    """The client of one runner. A request has its connection to itself, so closing that cancels the request; one whose
+    answer came to its end serves the next request."""
 
     def __init__(self, process: RunnerProcess) -> None:
         """Needs a running loop; `close` it."""
@@ -94,7 +104,7 @@ class RunnerClient:
         self._in_flight = 0
         self.in_use = asyncio.Event()
         """Set while somebody waits for an answer of the runner, its health aside."""
-        connector = aiohttp.UnixConnector(path=str(process.socket_path), limit=0, force_close=True)
+        connector = aiohttp.UnixConnector(path=str(process.socket_path), limit=0)
         self._session = aiohttp.ClientSession(
             "http://runner",
             connector=connector,
@@ -197,7 +207,7 @@ class RunnerClient:
     async def _exchange(
         self, method: str, path: str, request: Message | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request and its answer, on a connection that is closed at once when the block is left."""
+        """One request and its answer, on a connection that is closed when the block is left before the end."""
         if self._process.state in (ProcessState.STUCK, ProcessState.GONE):
             raise RunnerDied((await self._process.wait_over()).sentence)
         if self._session.closed:

@@ -88,7 +88,8 @@ def _read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
 
 
 def _known_pipeline(index: Mapping[str, Any]) -> str:
-    pipeline = str(index.get("_class_name"))[:100]
+    # Ollama's models name it by another key.
+    pipeline = str(index.get("_class_name") or index.get("architecture"))[:100]
     if pipeline not in _PART_CLASSES:
         raise UnsupportedModel(
             f"The pipeline {pipeline} in {INDEX_FILE} is not supported: Z-Image and FLUX.2 Klein are."

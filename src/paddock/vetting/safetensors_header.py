@@ -70,23 +70,40 @@ class _Malformed(Exception):
     """What is wrong with a header, as the end of the sentence that starts with the file's name."""
 
 
+@dataclass(frozen=True)
+class Header:
+    """All that a header says."""
+
+    tensors: tuple[Tensor, ...]
+    """In the order of their bytes."""
+    metadata: Mapping[str, str]
+    """What whoever wrote the file noted beside them."""
+
+
 def read_header(path: Path, name: str) -> tuple[Tensor, ...]:
     """The tensors of a file in the order of their bytes; `name` is what messages call the file.
 
     InvalidModelFiles, in one sentence, for everything that is not a whole and well-formed safetensors file.
     """
+    return read_whole_header(path, name).tensors
+
+
+def read_whole_header(path: Path, name: str, most_bytes: int = MAX_HEADER_BYTES) -> Header:
+    """As `read_header`, with the metadata; a header of more than `most_bytes` is refused."""
     try:
-        raw, body_bytes = _raw_header(path)
-        tensors = sorted(_tensors(_decode(raw)), key=lambda tensor: (tensor.begin, tensor.end))
+        raw, body_bytes = _raw_header(path, most_bytes)
+        header = _decode(raw)
+        metadata = _metadata(header)
+        tensors = sorted(_tensors(header), key=lambda tensor: (tensor.begin, tensor.end))
         _check_layout(tensors, body_bytes)
     except _Malformed as problem:
         raise InvalidModelFiles(f"The file {name} {problem}.") from None
     except OSError:
         raise InvalidModelFiles(f"The file {name} cannot be read.") from None
-    return tuple(tensors)
+    return Header(tuple(tensors), metadata)
 
 
-def _raw_header(path: Path) -> tuple[bytes, int]:
+def _raw_header(path: Path, most_bytes: int) -> tuple[bytes, int]:
     """The header's bytes, and how many bytes follow it."""
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
@@ -101,8 +118,8 @@ def _raw_header(path: Path) -> tuple[bytes, int]:
         body_bytes = status.st_size - _LENGTH.size - header_bytes
         if body_bytes < 0:
             raise _Malformed("is truncated, or not a safetensors file")
-        if header_bytes > MAX_HEADER_BYTES:
-            raise _Malformed(f"has a header of more than {MAX_HEADER_BYTES} bytes")
+        if header_bytes > most_bytes:
+            raise _Malformed(f"has a header of more than {most_bytes} bytes")
         return file.read(header_bytes), body_bytes
 
 
@@ -139,12 +156,17 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _tensors(header: dict[str, object]) -> list[Tensor]:
+def _metadata(header: dict[str, object]) -> dict[str, str]:
+    """What is beside the tensors; it is taken out of the header."""
     metadata = header.pop("__metadata__", None)
     if metadata is None:  # MLX writes null where there is none
         metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _Malformed("has metadata that is not text")
+    return metadata
+
+
+def _tensors(header: dict[str, object]) -> list[Tensor]:
     return [_tensor(name, fields) for name, fields in header.items()]
 
 

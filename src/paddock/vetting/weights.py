@@ -10,6 +10,7 @@ from typing import Any
 from paddock.errors import InvalidModelFiles
 from paddock.vetting.model_config import CONFIG_FILE, read_config, sizes
 from paddock.vetting.safetensors_header import Tensor, read_header
+from paddock.vetting.tensor_layers import read_all, tensor_files
 
 INDEX_FILE = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
@@ -39,6 +40,8 @@ def is_layer_weights(name: str) -> bool:
 
 def check_weights(files: Mapping[str, Path]) -> list[Tensor]:
     """All tensors of a model with these files, by name; reads nothing but headers and the index."""
+    if tensor_files(files):
+        return _check_tensor_files(files)
     layers = [name for name in files if is_layer_weights(name)]
     weights = [name for name in files if name.lower().endswith(".safetensors") and name not in layers]
     if not weights and INDEX_FILE not in files:
@@ -59,6 +62,8 @@ def check_part_weights(files: Mapping[str, Path], part: str) -> list[Tensor]:
     """All tensors of a part of an image model, whose files are in a folder of its name; nothing but headers and the
     index is read. InvalidModelFiles."""
     inside = [name for name in files if name.startswith(f"{part}/")]
+    if tensor_files(files):
+        return _check_tensor_files(files, part)
     weights = [name for name in inside if name.lower().endswith(".safetensors")]
     indexes = [name for name in inside if name.endswith(_INDEX_SUFFIX)]
     if not weights and not indexes:
@@ -77,6 +82,24 @@ def check_part_weights(files: Mapping[str, Path], part: str) -> list[Tensor]:
         if unnamed := sorted(tensors_by_file.keys() - named):
             raise InvalidModelFiles(f"The file {unnamed[0]} is not a part of the model: {indexes[0]} does not name it.")
     return [tensor for tensors in tensors_by_file.values() for tensor in tensors]
+
+
+def _check_tensor_files(files: Mapping[str, Path], part: str = "") -> list[Tensor]:
+    """Of a model, or of a part of one, that is stored one tensor at a time. It has no weights beside these."""
+    own = tensor_files(files)
+    others = {name for name in files if name.lower().endswith(".safetensors")}.difference(own)
+    misplaced = [name for name in own if (name.count("/") > 1) != bool(part)]
+    if found := [*sorted(others), *misplaced]:
+        raise InvalidModelFiles(f"The file {found[0]} is not a part of the model: its weights are stored one by one.")
+    tensors = read_all(files, part, _own_config(files, part)).tensors
+    if not tensors:
+        raise InvalidModelFiles(f"There are no weights of the part {part} among the model's tensors.")
+    return list(tensors)
+
+
+def _own_config(files: Mapping[str, Path], part: str) -> dict[str, Any]:
+    name = f"{part}/{CONFIG_FILE}" if part else CONFIG_FILE
+    return read_config(files[name], name) if name in files else {}
 
 
 def _is_part_weights(name: str) -> bool:

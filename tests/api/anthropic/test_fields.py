@@ -27,6 +27,7 @@ WRITTEN_SCHEMA = json.dumps(SCHEMA, separators=(",", ":"))
 BUDGET = {"type": "enabled", "budget_tokens": 1024}
 FUNCTION = {"name": "add", "description": "Adds two numbers.", "parameters": ADD["input_schema"]}
 TOOL = {"type": "function", "function": FUNCTION}
+STRICT = {"type": "function", "function": {**FUNCTION, "strict": True}}
 
 Models = Mapping[str, StoredModel]
 
@@ -115,12 +116,13 @@ def with_tool(**fields: Any) -> dict[str, Any]:
         (with_tool(type="custom", cache_control={"type": "ephemeral"}), {"tools": [TOOL]}),
         (with_tool(eager_input_streaming=True, defer_loading=False), {"tools": [TOOL]}),
         (with_tool(allowed_callers=["direct"], strict=False), {"tools": [TOOL]}),
+        (with_tool(strict=True), {"tools": [STRICT]}),
         ({**with_tool(), "tool_choice": {"type": "auto"}}, {"tools": [TOOL]}),
         ({**with_tool(), "tool_choice": {"type": "none"}}, {"tools": [TOOL], "tool_choice": "none"}),
         ({**with_tool(), "tool_choice": {"type": "any"}}, {"tools": [TOOL], "tool_choice": "required"}),
         (
             {**with_tool(strict=True), "tool_choice": {"type": "tool", "name": "add"}},
-            {"tools": [TOOL], "tool_choice": "required", "tool_choice_name": "add"},
+            {"tools": [STRICT], "tool_choice": "required", "tool_choice_name": "add"},
         ),
         (
             {**with_tool(), "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
@@ -198,7 +200,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (with_tool(type="web_search_20250305"), 'Tools of the type "web_search_20250305" are Anthropic\'s own'),
     (with_tool(input_schema=None), 'Each tool must have an "input_schema".'),
     (with_tool(name="a b"), "The name of a tool must have"),
-    (with_tool(strict=True), '"strict" tools need a "tool_choice" that demands a call'),
     (with_tool(defer_loading=True), '"defer_loading" is not supported'),
     (with_tool(allowed_callers=["code_execution_20250825"]), "Tools can only be called directly"),
     ({"tools": [ADD, ADD]}, "Two of the tools have the same name"),
@@ -256,7 +257,7 @@ async def test_a_refusal_is_a_400_that_loads_nothing(asking: Asking) -> None:
         ({"model": ""}, "model is required"),
         ({"max_tokens": "many"}, '"max_tokens" must be of type int, not str.'),
         ({"temperature": 1.5}, '"temperature" must be between 0 and 1.'),
-        (with_tool(strict=True), '"strict" tools need a "tool_choice"'),
+        (with_tool(defer_loading=True), '"defer_loading" is not supported'),
     ):
         status, answer = await asking.ask(**fields)
 

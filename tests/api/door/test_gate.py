@@ -179,6 +179,22 @@ async def test_other_models_are_not_there_for_a_key_with_a_list(served: Served, 
     assert {model.name.display for model in served.library.list()} == {"tiny:latest", "secret:latest"}
 
 
+async def test_a_key_with_a_list_is_not_told_of_other_models_by_the_figures_of_the_server(
+    served: Served, tmp_path: Path
+) -> None:
+    await served.session.post(served.url + "/api/copy", json={"source": "tiny", "destination": "secret"})
+    await served.client.generate("secret", "hi")
+    key = issue(tmp_path / "home", terms=Terms(models=("tiny",), scope="manage"))
+
+    for headers, is_told in (({}, True), (key.headers, False)):
+        async with served.session.get(served.url + "/api/status", headers=headers) as response:
+            assert response.status == 200
+            assert ("secret" in await response.text()) == is_told
+    async with served.session.get(served.url + "/metrics", headers=key.headers) as response:
+        assert response.status == 403
+        assert "for some models alone" in await response.text()
+
+
 async def test_what_runs_of_other_models_is_not_shown(served: Served, tmp_path: Path) -> None:
     assert await ask(served, {}) == 200
     for name, models, names in (("a", ("tiny",), ["tiny:latest"]), ("b", ("other",), []), ("c", (), ["tiny:latest"])):

@@ -18,7 +18,6 @@ from tests.api.door.keys import Issued, issue
 PUBLIC = {"GET /", "GET /api/version", "GET /v1/images/files/{name}"}
 MANAGED = {
     "GET /api/status",
-    "GET /metrics",
     "POST /api/fit",
     "POST /api/copy",
     "DELETE /api/delete",
@@ -28,6 +27,7 @@ MANAGED = {
     "HEAD /api/blobs/{digest}",
     "POST /api/blobs/{digest}",
 }
+OPERATED = {"GET /metrics"}
 """All others are for using models."""
 ROWS = sorted({row for route in ROUTES for row in names_of(route)})
 HOSTS = ("a/v1/x?", "a#", "a\\", "localhost/api/version", "@", "localhost:11434/", "evil.example")
@@ -50,6 +50,12 @@ def manage(tmp_path: Path) -> Issued:
     return issue(tmp_path / "home", "manager", Terms(scope="manage"))
 
 
+@pytest.fixture
+def some(tmp_path: Path) -> Issued:
+    """A key that may manage one model alone."""
+    return issue(tmp_path / "home", "manager-of-one", Terms(scope="manage", models=("tiny",)))
+
+
 def test_every_route_is_in_the_table_and_everything_in_it_is_a_route() -> None:
     assert {name for _, name in ROWS} == set(RULES), "decide in api/door/rules.py who may call a new route"
 
@@ -57,6 +63,7 @@ def test_every_route_is_in_the_table_and_everything_in_it_is_a_route() -> None:
 def test_the_table_says_what_is_public_and_what_is_managed() -> None:
     assert {name for name, rule in RULES.items() if rule.access is Access.OPEN} == PUBLIC
     assert {name for name, rule in RULES.items() if rule.access is Access.MANAGE} == MANAGED
+    assert {name for name, rule in RULES.items() if rule.access is Access.OPERATE} == OPERATED
 
 
 async def status_of(served: Served, method: str, path: str, headers: dict[str, str]) -> int:
@@ -67,7 +74,9 @@ async def status_of(served: Served, method: str, path: str, headers: dict[str, s
         return response.status
 
 
-async def test_every_route_asks_for_the_key_that_the_table_says(shut: Served, infer: Issued, manage: Issued) -> None:
+async def test_every_route_asks_for_the_key_that_the_table_says(
+    shut: Served, infer: Issued, manage: Issued, some: Issued
+) -> None:
     for method, name in ROWS:
         path = name.partition(" ")[2]
         expected = 401 if name not in PUBLIC else None
@@ -75,9 +84,11 @@ async def test_every_route_asks_for_the_key_that_the_table_says(shut: Served, in
             status = await status_of(shut, method, path, headers)
             assert status == expected or (expected is None and status in (200, 404)), (name, headers)
         status = await status_of(shut, method, path, infer.headers)
-        assert (status == 403) == (name in MANAGED), (name, status)
+        assert (status == 403) == (name in MANAGED | OPERATED), (name, status)
         assert status != 401, name
         assert await status_of(shut, method, path, manage.headers) not in (401, 403), name
+        status = await status_of(shut, method, path, some.headers)
+        assert (status == 403) == (name in OPERATED), (name, status)
 
 
 async def test_paths_that_are_no_route_want_a_key_too(shut: Served, infer: Issued) -> None:
@@ -114,7 +125,7 @@ def test_a_route_that_nobody_decided_about_asks_for_the_most() -> None:
 
     for method, path in (("GET", "/new"), ("HEAD", "/new"), ("POST", "/new/x")):
         assert book.rule_for({"type": "http", "method": method, "path": path}) is UNCLASSIFIED
-    assert UNCLASSIFIED.access is Access.MANAGE
+    assert UNCLASSIFIED.access is Access.OPERATE
 
 
 def test_a_rule_is_found_by_method_and_path() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 import numpy
 from safetensors.numpy import save
 
-from paddock.store.hub.progress import Board, Line
 from paddock.store.hub.pull import Order, pull
-from paddock.store.hub.reach import Reach
 from paddock.store.hub.settings import HubSettings
 from paddock.store.hub.source import HubSource
 from paddock.store.library import Library, StoredModel
+from paddock.store.transfer.progress import Line
+from paddock.store.transfer.reach import Reach
 from tests.store.making import named, write_model
+from tests.store.telling import Told
 
 REPOSITORY = "org/repo"
 WEIGHTS = "model.safetensors"
@@ -34,7 +34,7 @@ def model_bytes(tmp_path: Path, fill: float = 0.0, extra_values: int = 0) -> dic
 
 
 @dataclass
-class Puller:
+class Puller(Told):
     """Pulls into one library, and remembers the lines of the last pull."""
 
     library: Library
@@ -47,21 +47,8 @@ class Puller:
     async def __call__(
         self, source: str = REPOSITORY, name: str = "mine", revision: str = "main", reach: Reach | None = None
     ) -> StoredModel:
-        board = Board()
         order = Order(named(name), HubSource(source, revision))
-        task = asyncio.create_task(pull(self.library, order, self.settings, board, reach))
-        task.add_done_callback(lambda _: board.end())
-        try:
-            self.lines = [line async for line in board.follow()]
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait({task})
-            raise
-        return await task
-
-    @property
-    def statuses(self) -> list[str]:
-        return [line.status for line in self.lines]
+        return await self.told(lambda board: pull(self.library, order, self.settings, board, reach))
 
 
 def stored_bytes(library: Library, model: StoredModel) -> dict[str, bytes]:

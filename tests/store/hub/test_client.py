@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from paddock.errors import RemoteFailed
-from paddock.store.hub.reach import Reach
+from paddock.store.transfer.reach import Reach
 from tests.store.hub.pulling import stored_bytes
 
 

@@ -14,7 +14,7 @@ from tests.store.making import named
 PULL = """
 import asyncio, sys
 from pathlib import Path
-from paddock.store.hub.progress import Board
+from paddock.store.transfer.progress import Board
 from paddock.store.hub.pull import Order, pull
 from paddock.store.hub.settings import HubSettings
 from paddock.store.hub.source import HubSource

@@ -7,6 +7,7 @@ import pytest
 
 from paddock.errors import BadRequest, InvalidModelFiles, NoAccess, NotFound, RemoteFailed, StoreError
 from paddock.store.hub import pull as pulling
+from paddock.store.transfer import room
 from tests.fakes.fake_hub import git_id, sha256
 from tests.fakes.waiting import until
 from tests.store.hub.pulling import REPOSITORY, WEIGHTS, digest_of, left_over, model_bytes, stored_bytes
@@ -197,7 +198,7 @@ async def test_too_little_room_is_told_in_bytes_before_anything_is_fetched(hub, 
     class Usage:
         free = 2 * total - 7
 
-    monkeypatch.setattr(pulling.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(StoreError, match=f"{total} bytes are to come, .* 7 bytes are short"):
         await puller()
     assert not hub.sent

@@ -8,8 +8,8 @@ import pytest
 
 from paddock.errors import NotFound, ServerClosing
 from paddock.store.hub.pull import Order
-from paddock.store.hub.pulls import Pulls
 from paddock.store.hub.source import HubSource
+from paddock.store.pulls import Pulls
 from tests.fakes.fake_hub import sha256
 from tests.fakes.waiting import until
 from tests.store.hub.pulling import REPOSITORY, WEIGHTS, left_over, model_bytes

@@ -81,8 +81,7 @@ class Asked:
     omits_thinking: bool = False
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """Some of one block: text, thinking or a call."""
 
     text: str = ""

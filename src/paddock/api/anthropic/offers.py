@@ -39,9 +39,8 @@ def offer_of(tools: Sequence[Tool] | None, choice: ToolChoice | None, model: Sto
     name = (wanted.name or "") if wanted.type == "tool" else ""
     if wanted.type == "tool" and name not in {tool.name for tool in tools or ()}:
         raise InvalidField('"tool_choice" names a tool that is not among the "tools".', "tool_choice")
-    is_demanded = _CHOICES[wanted.type] == "required"
     for tool in tools or ():
-        _check(tool, is_demanded=is_demanded)
+        _check(tool)
     offered = vetted_tools([_function(tool) for tool in tools or ()])
     if offered and wanted.type != "none" and "tools" not in model.facts.capabilities:
         raise Unsupported(f'"{model.name.display}" does not support tools')
@@ -49,15 +48,13 @@ def offer_of(tools: Sequence[Tool] | None, choice: ToolChoice | None, model: Sto
     return Offer(tools=offered, choice=_CHOICES[wanted.type], name=name, one_call=one_call)
 
 
-def _check(tool: Tool, *, is_demanded: bool) -> None:
+def _check(tool: Tool) -> None:
     if tool.type not in (None, "custom"):
         raise Unsupported(
             f'Tools of the type "{tool.type[:64]}" are Anthropic\'s own: offer a tool of yours, with an "input_schema".'
         )
     if tool.input_schema is None:
         raise InvalidField('Each tool must have an "input_schema".', "tools")
-    if tool.strict and not is_demanded:
-        raise Unsupported('"strict" tools need a "tool_choice" that demands a call: leave "strict" out.')
     if tool.defer_loading:
         raise Unsupported('"defer_loading" is not supported: every tool is shown to the model from the beginning.')
     if tool.allowed_callers is not None and "direct" not in tool.allowed_callers:
@@ -68,5 +65,6 @@ def _function(tool: Tool) -> dict[str, Any]:
     """As OpenAI writes it. Examples stand where JSON Schema has them."""
     examples = {"examples": tool.input_examples} if tool.input_examples else {}
     parameters = {**(tool.input_schema or {}), **examples}
-    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    strict = {"strict": True} if tool.strict else {}
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters, **strict}
     return {"type": "function", "function": function}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from paddock.api.schemas import Body
 
@@ -27,6 +27,8 @@ class Citations(Body, frozen=True):
 
 class Block(Body, frozen=True):
     """A part of a turn, of the system prompt, or of a tool's result; which fields it has depends on its type."""
+
+    arguments_of_calls: ClassVar = ("input",)
 
     type: str = ""
     text: str | None = None
@@ -228,11 +230,13 @@ FIELDS: Mapping[str, str] = {
     "Tool.description": "honoured: shown to the model",
     "Tool.input_schema": "honoured: shown to the model, and enforced where a call is demanded",
     "Tool.input_examples": "honoured: shown to the model as examples in the schema",
-    "Tool.strict": "honoured: calls that are demanded obey their schema; 400 if true where no call is demanded",
+    "Tool.strict": "honoured: true enforces the schema in every call, where the model writes calls as JSON after a "
+    "token that is a mark of calls; no effect on other models, and where a call is demanded: that is enforced anyway",
     "Tool.eager_input_streaming": "no effect: the input of a call comes in one piece, when it is whole",
     "Tool.defer_loading": "400 if true: every tool is shown to the model from the beginning",
     "Tool.allowed_callers": "400 unless direct is among them",
-    "ToolChoice.type": "honoured, required: auto, any, tool or none",
+    "ToolChoice.type": "honoured, required: auto, any, tool or none; 400 where a call is demanded of a model that does "
+    "not write calls as JSON",
     "ToolChoice.name": "honoured: the tool that has to be called",
     "ToolChoice.disable_parallel_tool_use": "honoured: the answer ends with its first call",
     "ThinkingWish.type": "honoured, required: enabled, disabled or adaptive; 400 if enabled where the model does not "

@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from paddock.api.door.framing import ShortConnection
 from paddock.api.door.pace import Limits, Pace, Phase, is_overdue
 from paddock.api.guard import MOST_HEADER_BYTES
 
@@ -84,6 +85,7 @@ class BoundedProtocol(H11Protocol):
         self._all = connections
         self._pace = Pace(connections.clock())
         self._is_refused = False
+        self.conn = ShortConnection(h11.SERVER, MOST_HEADER_BYTES)
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         """Say that there are too many, and go on listening for a moment: a client that is cut off while it sends does

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paddock.api.caller import Caller
 from paddock.api.door.allowance import Allowance
+from paddock.api.door.bodies import Bodies
 from paddock.api.door.ring import KeyRing
 from paddock.api.door.rules import Access, Rule, Rulebook
 from paddock.api.errors import error_response
@@ -18,13 +19,13 @@ from paddock.config import Config
 from paddock.errors import Forbidden, PaddockError, Unauthorised
 from paddock.keys import Key
 
-_REACH = {"infer": Access.INFER, "manage": Access.MANAGE}
 MISSING = (
     'This server asks for an API key: send one as "Authorization: Bearer …" or as "x-api-key" '
     "(Paddock's own commands take it from PADDOCK_API_KEY)."
 )
 WRONG = "The API key is not known here, or is no longer valid: ask whoever runs this server for another."
 TOO_SMALL = "This API key may only use models: ask for one that may manage them."
+TOO_NARROW = "This API key is for some models alone: ask for one that may manage all of them."
 HOW_TO = "Every request needs an API key, and there is none yet: make one with `paddock key create NAME`."
 
 
@@ -41,15 +42,24 @@ def _is_loopback(host: str) -> bool:
 
 
 class Gate:
-    """ASGI middleware. What it found out is the `Caller` in the request's state; the bound of its body is beside it."""
+    """ASGI middleware. What it found out is the `Caller` in the request's state; the bounds of its body are beside
+    it."""
 
     def __init__(
-        self, app: ASGIApp, *, ring: KeyRing, rulebook: Rulebook, is_required: bool, allowance: Allowance | None = None
+        self,
+        app: ASGIApp,
+        *,
+        ring: KeyRing,
+        rulebook: Rulebook,
+        is_required: bool,
+        bodies: Bodies,
+        allowance: Allowance | None = None,
     ) -> None:
         self._app = app
         self._ring = ring
         self._rulebook = rulebook
         self._is_required = is_required
+        self._bodies = bodies
         self._allowance = allowance or Allowance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +76,11 @@ class Gate:
             except PaddockError as error:
                 await error_response(error, scope["path"])(scope, receive, send)
                 return
-            scope.setdefault("state", {}).update(caller=_caller(scope, key), body_bytes=rule.body_bytes)
+            scope.setdefault("state", {}).update(
+                caller=_caller(scope, key),
+                body_bytes=rule.body_bytes,
+                body_hold=stack.enter_context(self._bodies.hold()),
+            )
             await self._app(scope, receive, send)
 
     def _key_for(self, rule: Rule, headers: Headers) -> Key | None:
@@ -77,8 +91,8 @@ class Gate:
             return key
         if key is None and self._is_required:
             raise Unauthorised(WRONG if secrets else MISSING)
-        if key is not None and _REACH[key.scope] < rule.access:
-            raise Forbidden(TOO_SMALL)
+        if key is not None and (reach := _reach_of(key)) < rule.access:
+            raise Forbidden(TOO_NARROW if reach is Access.MANAGE else TOO_SMALL)
         return key
 
 
@@ -91,6 +105,14 @@ def _secrets(headers: Headers) -> Iterator[str]:
     yield from (value.strip() for value in headers.getlist("x-api-key") if value.strip())
 
 
+def _reach_of(key: Key) -> Access:
+    if key.scope == "infer":
+        return Access.INFER
+    return Access.MANAGE if key.models else Access.OPERATE
+
+
 def _caller(scope: Scope, key: Key | None) -> Caller:
     address = scope["client"][0] if scope.get("client") else ""
-    return Caller(address, key.id, key.models) if key else Caller(address)
+    if key is None:
+        return Caller(address)
+    return Caller(address, key.id, key.models, manages=_reach_of(key) >= Access.MANAGE)

@@ -29,7 +29,9 @@ class Access(IntEnum):
     INFER = 1
     """Using models, and seeing which there are."""
     MANAGE = 2
-    """Changing which there are, and looking into the server."""
+    """Changing which there are, and looking into the server, as far as the key's models go."""
+    OPERATE = 3
+    """Looking at the server as a whole: managing, and no limit to some models."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Rule:
     body_bytes: int = NAMES_BYTES
 
 
-UNCLASSIFIED = Rule(Access.MANAGE)
+UNCLASSIFIED = Rule(Access.OPERATE)
 """Of a route that is not in the table."""
 NOWHERE = Rule(Access.INFER)
 """Of a path that is no route: any key may learn so."""
@@ -51,7 +53,7 @@ RULES: Mapping[str, Rule] = {
     "GET /api/tags": Rule(Access.INFER),
     "GET /api/ps": Rule(Access.INFER),
     "GET /api/status": Rule(Access.MANAGE),
-    "GET /metrics": Rule(Access.MANAGE),
+    "GET /metrics": Rule(Access.OPERATE),
     "POST /api/fit": Rule(Access.MANAGE),
     "POST /api/show": Rule(Access.INFER),
     "POST /api/copy": Rule(Access.MANAGE),

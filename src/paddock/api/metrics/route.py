@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from paddock.api.metrics.seen import families
+from paddock.api.door.bodies import Bodies
+from paddock.api.metrics.seen import bodies_family, families
 from paddock.api.services import Services, services_of
 
 _OPENMETRICS = "application/openmetrics-text"
@@ -22,12 +23,14 @@ _WHEN_MADE = "_created"
 class _Everything(Collector):
     """What was counted and what is seen now."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, bodies: Bodies) -> None:
         self._services = services
+        self._bodies = bodies
 
     def collect(self) -> Iterable[Metric]:
         """All families, each once."""
         yield from families(self._services)
+        yield bodies_family(self._bodies.held_bytes)
         yield from _without_times(self._services.counted.registry.collect())
 
 
@@ -35,7 +38,7 @@ async def metrics(request: Request) -> Response:
     """GET /metrics. It waits half a second at the most for runners to say what they hold."""
     services = services_of(request)
     await services.scheduler.look()
-    everything = _Everything(services)
+    everything = _Everything(services, request.app.state.bodies)
     if _OPENMETRICS in request.headers.get("accept", ""):
         content_type = openmetrics.CONTENT_TYPE_LATEST
         text = openmetrics.generate_latest(everything)  # type: ignore[no-untyped-call]

@@ -40,6 +40,11 @@ def families(services: Services) -> Iterator[Metric]:
     yield from _stable(services.stable())
 
 
+def bodies_family(held_bytes: int) -> Metric:
+    """What the bodies of requests hold."""
+    return _gauge("body_bytes", "Held by the bodies of requests, small ones aside.", (), [((), held_bytes)])
+
+
 def _queue(services: Services) -> Iterator[Metric]:
     queue = services.scheduler.queue()
     yield _gauge("queue_length", "Requests that wait for a model.", (), [((), queue.waiting)])

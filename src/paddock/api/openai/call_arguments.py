@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from paddock.api.body import check_shape, has_long_integer
+from paddock.api.body import MOST_ARGUMENT_BITS, check_shape, has_long_argument
 from paddock.errors import InvalidField
 
 
@@ -20,6 +20,6 @@ def object_of(arguments: str, where: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise InvalidField(f'The arguments of "{where}" must be a JSON object, written as a text.', where)
-    if has_long_integer(found):
-        raise InvalidField(f'The arguments of "{where}" hold an integer of more than 64 bits.', where)
+    if has_long_argument(found):
+        raise InvalidField(f'The arguments of "{where}" hold an integer of more than {MOST_ARGUMENT_BITS} bits.', where)
     return found

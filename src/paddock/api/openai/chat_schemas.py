@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from paddock.api.openai import sampled_body
 from paddock.api.openai.sampled_body import SampledBody
@@ -24,6 +24,8 @@ class ContentPart(Body, frozen=True):
 
 class CalledFunction(Body, frozen=True):
     """Which function an earlier turn called, with what: its arguments as JSON in a string."""
+
+    arguments_of_calls: ClassVar = ("arguments",)
 
     name: str = ""
     arguments: str | dict[str, Any] | None = None
@@ -125,8 +127,11 @@ FIELDS: Mapping[str, str] = {
     "response_format": "honoured: text, json_object and json_schema, strict or not; beside tools, an answer calls them "
     "or obeys it, and it is a 400 where calls of the model cannot be enforced",
     "tools": "honoured: functions; the parameters of each are enforced in calls that tool_choice demands, and beside a "
-    "response_format, strict or not; tools of the type custom are answered with 400",
-    "tool_choice": "honoured: none, auto, required, a function, or allowed_tools",
+    "response_format, strict or not; of strict ones in every call, where the model writes calls as JSON after a token "
+    "that is a mark of calls (Hermes, Qwen, Mistral), and it has no effect on others; tools of the type custom are "
+    "answered with 400",
+    "tool_choice": "honoured: none, auto, required, a function, or allowed_tools; 400 where a call is demanded of a "
+    "model that does not write calls as JSON",
     "parallel_tool_calls": "honoured: false ends the answer with its first call",
     "functions": "honoured: the former tools; the answer calls at most one, in function_call",
     "function_call": "honoured: none, auto or a function; needs functions",

@@ -11,6 +11,7 @@ import msgspec
 from paddock.api import answers, embedding_schemas, fit, model_schemas, schemas, sse, status_schemas
 from paddock.api.anthropic import answers as anthropic_answers
 from paddock.api.anthropic import events as anthropic_events
+from paddock.api.anthropic import models as anthropic_models
 from paddock.api.anthropic import schemas as anthropic_schemas
 from paddock.api.openai import chat_schemas, chat_shapes, completion_schemas
 from paddock.api.openai import models as openai_models
@@ -114,7 +115,13 @@ OPERATIONS: Mapping[str, Operation] = {
         (model_schemas.Progress,),
         example={"model": "demo"},
     ),
-    "POST /api/push": Operation("Ollama", model_schemas.TransferBody, example={"model": "demo"}),
+    "POST /api/push": Operation(
+        "Ollama",
+        model_schemas.TransferBody,
+        model_schemas.Progress,
+        (model_schemas.Progress,),
+        example={"model": "registry.example.com/me/demo"},
+    ),
     "HEAD /api/blobs/{digest}": Operation("Ollama"),
     "POST /api/blobs/{digest}": Operation("Ollama", request_type=BYTES, status=201),
     "POST /api/generate": Operation(
@@ -189,8 +196,17 @@ OPERATIONS: Mapping[str, Operation] = {
             "after": "honoured: the id of the item that they follow",
         },
     ),
-    "GET /v1/models": Operation("OpenAI", answer=openai_models.Models),
-    "GET /v1/models/{model}": Operation("OpenAI", answer=openai_models.Model),
+    "GET /v1/models": Operation(
+        "OpenAI",
+        answer=(openai_models.Models, anthropic_models.ModelPage),
+        query={
+            "limit": "honoured for clients of Anthropic's, which send the header anthropic-version and get the second "
+            "shape: 1 to 1000 models, 20 unless it is given; no effect on others, which get all",
+            "after_id": "honoured with that header: the id of the model that they follow",
+            "before_id": "honoured with that header: the id of the model that they come before",
+        },
+    ),
+    "GET /v1/models/{model}": Operation("OpenAI", answer=(openai_models.Model, anthropic_models.ModelInfo)),
     "POST /v1/embeddings": Operation(
         "OpenAI",
         embedding_schemas.OpenAiBody,

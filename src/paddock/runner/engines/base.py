@@ -74,6 +74,14 @@ class Constraint(Protocol):
     def is_finished(self) -> bool:
         """Whether only an end token could follow."""
 
+    @property
+    def is_for_calls(self) -> bool:
+        """Whether it is only for the calls in an answer: it is told of every token, to see where one begins."""
+
+    @property
+    def before(self) -> numpy.typing.NDArray[numpy.uint32] | None:
+        """As `allowed`, while the model still thinks: an answer that has to obey may not be left out."""
+
     def allowed(self, remaining: int | None = None) -> numpy.typing.NDArray[numpy.uint32] | None:
         """The tokens that may follow, a bit for each, 32 to a word, the lowest first; None for all. `remaining` is how
         many tokens the answer may still have, if there is a bound."""

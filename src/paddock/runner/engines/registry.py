@@ -16,6 +16,7 @@ _ENGINES = {
     "text": ("paddock.runner.engines.text.engine", "TextEngine"),
     "embedding": ("paddock.runner.engines.embedding.engine", "EmbeddingEngine"),
     "image": ("paddock.runner.engines.image.engine", "ImageEngine"),
+    "conversion": ("paddock.runner.engines.conversion.engine", "ConversionEngine"),
 }
 
 

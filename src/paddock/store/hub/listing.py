@@ -13,6 +13,7 @@ import msgspec
 from paddock.errors import InvalidModelFiles, RemoteFailed
 from paddock.store.manifest import WEIGHTS_TYPE
 from paddock.store.model_files import MAX_FILES, MAX_TEXT_FILE_BYTES, media_type_of, wanted_names
+from paddock.store.transfer.remote_file import RemoteFile, is_plain_name
 from paddock.vetting.image_folder import INDEX_FILE
 from paddock.vetting.model_config import CONFIG_FILE
 
@@ -24,36 +25,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_ID = re.compile(r"[0-9a-f]{40}")
 _LICENSE = re.compile(r"(?i)(?:licen[cs]e|copying)(?:[.-][a-z0-9.-]{1,20})?")
-_DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?")
-_LONGEST_NAME_BYTES = 255
-"""Of a part of a path; no file system takes more."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a repository, and by what its content is known: at least one of the two."""
-
-    name: str
-    size_bytes: int
-    sha256: str = ""
-    """In hex, of a file that is stored as large."""
-    git_id: str = ""
-    """The SHA-1 that git has for a small file."""
-
-    @property
-    def identity(self) -> str:
-        """The same for the same content, whatever commit it is part of."""
-        return f"sha256-{self.sha256}" if self.sha256 else f"git-{self.git_id}"
-
-    @property
-    def etag(self) -> str:
-        """What the Hub, and its cache on disk, call the content."""
-        return self.sha256 or self.git_id
-
-    @property
-    def is_weights(self) -> bool:
-        """Whether this is a file of tensors, whose header can be looked at only when it is here."""
-        return self.name.lower().endswith(".safetensors")
 
 
 @dataclass(frozen=True)
@@ -115,14 +86,7 @@ def parse_listing(repository: str, data: bytes) -> Listing:
 
 def check_name(repository: str, name: str) -> None:
     """RemoteFailed for a file name that no repository has, and that a path must never be made of."""
-    parts = name.split("/")
-    is_hostile = (
-        any(part in ("", ".", "..") or _DEVICE.fullmatch(part) for part in parts)
-        or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME_BYTES for part in parts)
-        or "\\" in name
-        or not name.isprintable()
-    )
-    if is_hostile:
+    if not is_plain_name(name):
         raise RemoteFailed(f"{repository} is refused: it lists a file whose name is not one of a file inside it.")
 
 

@@ -5,38 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial as with_given
 from typing import TypeVar
 
-from paddock.errors import BadRequest, NotFound, PaddockError, RemoteFailed, StoreError, UnsupportedModel
+from paddock.errors import BadRequest, NotFound, RemoteFailed, StoreError, UnsupportedModel
 from paddock.store.blobs import Blob
 from paddock.store.create import CreateSpec, create
-from paddock.store.durable import told_plainly
-from paddock.store.hub.adopt import cached_listing, candidates
-from paddock.store.hub.client import HubClient, NoRevision
-from paddock.store.hub.fetch import Fetcher, retried
-from paddock.store.hub.listing import Chosen, Listing, RemoteFile, choose
-from paddock.store.hub.partial import Partials, in_thread
-from paddock.store.hub.progress import Board
-from paddock.store.hub.reach import Reach
+from paddock.store.hub.cache import cached_listing, candidates
+from paddock.store.hub.client import PEER, HubClient, NoRevision
+from paddock.store.hub.listing import Chosen, Listing, choose
 from paddock.store.hub.settings import HubSettings
 from paddock.store.hub.source import HubSource
+from paddock.store.leases import Lease
 from paddock.store.library import Library, StoredModel
 from paddock.store.names import ModelName
 from paddock.store.stored_config import Origin
-from paddock.vetting.image_folder import INDEX_FILE, read_image_configs
-from paddock.vetting.model_config import CONFIG_FILE, check_config, read_config
-from paddock.vetting.settings import check_settings
+from paddock.store.transfer.early import check_early
+from paddock.store.transfer.fetch import Fetcher, Source
+from paddock.store.transfer.partial import in_thread
+from paddock.store.transfer.patience import retried
+from paddock.store.transfer.progress import Board
+from paddock.store.transfer.ranges import Ahead
+from paddock.store.transfer.reach import Reach
+from paddock.store.transfer.remote_file import RemoteFile
+from paddock.store.transfer.room import check_room
+from paddock.store.transfer.together import together
 
 FILES_AT_ONCE = 4
 MOST_ROUNDS = 3
 """How often what somebody has removed meanwhile is fetched anew."""
-_SPARE_BYTES = 1024**3
-_SPARE_PART = 50
-"""Of what is fetched, one in so many bytes is kept free besides, or `_SPARE_BYTES` where that is more."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -48,6 +47,11 @@ class Order:
 
     name: ModelName
     source: HubSource
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The same for orders that are the same."""
+        return ("hub", self.name.key, str(self.source))
 
 
 async def pull(
@@ -62,16 +66,18 @@ async def pull(
     board.say("pulling manifest")
     async with _client(settings, reach) as client:
         listing = await _resolve(client, settings, order.source)
-        fetcher = Fetcher(library, settings, listing, client)
+        source = _source(settings, listing, client)
         chosen = choose(listing)
-        await asyncio.to_thread(_check_room, library, settings, listing, chosen)
-        for _ in range(MOST_ROUNDS):
-            blobs = await _fetch(library, fetcher, chosen, board)
-            try:
-                return await _finish(library, order, listing, chosen, blobs, board)
-            except NotFound:
-                _log.info("a file of %s was removed while it was pulled, and is fetched again", order.source)
-    raise StoreError("What was pulled is removed again and again by somebody else: try again later.")
+        await asyncio.to_thread(check_room, library, listing.repository, chosen.everything, source.nearby)
+        with library.leases.take() as lease:
+            fetcher = Fetcher(library, source, lease, Ahead(part_bytes=settings.part_bytes))
+            for _ in range(MOST_ROUNDS):
+                blobs = await _fetch(library, fetcher, chosen, board)
+                try:
+                    return await _finish(library, order, listing, chosen, blobs, board, lease)
+                except NotFound:
+                    _log.info("a file of %s was damaged while it was pulled, and is fetched again", order.source)
+    raise StoreError("What was pulled is damaged on the disk again and again: look at the disk.")
 
 
 @contextlib.asynccontextmanager
@@ -120,28 +126,13 @@ async def _asked(client: HubClient, settings: HubSettings, source: HubSource) ->
         ) from None
 
 
-def _check_room(library: Library, settings: HubSettings, listing: Listing, chosen: Chosen) -> None:
-    """StoreError, telling how many bytes are short, where the disk cannot take what is to come."""
-    partials = Partials(library.root)
-    needed_bytes = sum(
-        file.size_bytes - partials.size(file)
-        for file in chosen.everything
-        if not (file.sha256 and library.blobs.has(f"sha256:{file.sha256}"))
-        and not any(_is_near(library, path.stat().st_dev) for path in candidates(settings, listing, file))
+def _source(settings: HubSettings, listing: Listing, client: HubClient | None) -> Source:
+    return Source(
+        peer=PEER,
+        open=with_given(client.file, listing) if client else None,
+        nearby=with_given(candidates, settings, listing),
+        backoff_seconds=settings.backoff_seconds,
     )
-    spare_bytes = max(needed_bytes // _SPARE_PART, min(_SPARE_BYTES, needed_bytes))
-    with told_plainly():
-        free_bytes = shutil.disk_usage(library.root).free
-    if (short_bytes := needed_bytes + spare_bytes - free_bytes) > 0:
-        raise StoreError(
-            f"There is not enough room for {listing.repository}: {needed_bytes} bytes are to come, and with what "
-            f"should stay free {short_bytes} bytes are short; free some space or move the store."
-        )
-
-
-def _is_near(library: Library, device: int) -> bool:
-    """Whether a file there can be linked to, and so needs no room."""
-    return library.root.stat().st_dev == device
 
 
 async def _fetch(library: Library, fetcher: Fetcher, chosen: Chosen, board: Board) -> dict[str, Blob]:
@@ -149,55 +140,44 @@ async def _fetch(library: Library, fetcher: Fetcher, chosen: Chosen, board: Boar
     small = [file for file in chosen.everything if not file.is_weights]
     weights = [file for file in chosen.files if file.is_weights]
     for file in filter(lambda file: file.sha256, weights):
-        board.tell(file.name, f"sha256:{file.sha256}", file.size_bytes, 0)
+        board.tell(f"sha256:{file.sha256}", file.size_bytes, 0, file.name)
     blobs = await _fetch_all(fetcher, small, board)
     own = {file.name: blobs[file.name] for file in chosen.files if file.name in blobs}
-    await _checked(library, own, in_thread(_check_small, library, own))
+    await _checked(library, fetcher.lease, own, in_thread(_check_small, library, own))
     return blobs | await _fetch_all(fetcher, weights, board)
 
 
 async def _fetch_all(fetcher: Fetcher, files: list[RemoteFile], board: Board) -> dict[str, Blob]:
-    """The first that fails ends the others, and what they have is kept."""
-    places = asyncio.Semaphore(FILES_AT_ONCE)
+    """By name; the first that fails ends the others, and what they have is kept."""
 
     async def fetch(file: RemoteFile) -> Blob:
         announced = f"sha256:{file.sha256}"
 
         def tell(size_bytes: int) -> None:
             if file.sha256:  # of the others, which are small, the digest is known when they are here
-                board.tell(file.name, announced, file.size_bytes, size_bytes)
+                board.tell(announced, file.size_bytes, size_bytes, file.name)
 
-        async with places:
-            blob = await fetcher.bring(file, tell)
-        board.tell(file.name, blob.digest, blob.size, blob.size)
+        blob = await fetcher.bring(file, tell)
+        board.tell(blob.digest, blob.size, blob.size, file.name)
         return blob
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {file.name: group.create_task(fetch(file)) for file in files}
-    except BaseExceptionGroup as failed:
-        if (known := failed.subgroup(PaddockError)) is None:
-            raise
-        raise _first(known) from None
-    return {name: task.result() for name, task in tasks.items()}
-
-
-def _first(error: PaddockError | BaseExceptionGroup[PaddockError]) -> PaddockError:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+    blobs = await together(fetch, files, FILES_AT_ONCE)
+    return {file.name: blob for file, blob in zip(files, blobs, strict=True)}
 
 
 def _check_small(library: Library, blobs: Mapping[str, Blob]) -> None:
     """What can be refused before the weights are here. All is looked at again, with them, when the model is made."""
-    paths = {name: library.blobs.path(blob.digest) for name, blob in blobs.items()}
-    if INDEX_FILE in paths:
-        read_image_configs(paths)
-    elif CONFIG_FILE in paths:
-        check_settings(paths)
-        check_config(read_config(paths[CONFIG_FILE]))
+    check_early({name: library.blobs.path(blob.digest) for name, blob in blobs.items()})
 
 
 async def _finish(
-    library: Library, order: Order, listing: Listing, chosen: Chosen, blobs: Mapping[str, Blob], board: Board
+    library: Library,
+    order: Order,
+    listing: Listing,
+    chosen: Chosen,
+    blobs: Mapping[str, Blob],
+    board: Board,
+    lease: Lease,
 ) -> StoredModel:
     """Vet what has come as the files of any new model are, and give it its name."""
     board.say("verifying sha256 digest")
@@ -208,17 +188,17 @@ async def _finish(
         origin=Origin(listing.repository, listing.commit),
     )
     board.say("writing manifest")
-    model = await _checked(library, blobs, in_thread(create, library, spec, _unheard))
+    model = await _checked(library, lease, blobs, in_thread(create, library, spec, _unheard))
     board.say("success")
     return model
 
 
-async def _checked(library: Library, blobs: Mapping[str, Blob], work: Awaitable[_Result]) -> _Result:
+async def _checked(library: Library, lease: Lease, blobs: Mapping[str, Blob], work: Awaitable[_Result]) -> _Result:
     """What `work` gives; where it refuses the files, those that came for this are removed again."""
     try:
         return await work
     except (BadRequest, UnsupportedModel):
-        await in_thread(library.discard, [blob.digest for blob in blobs.values() if blob.is_new])
+        await in_thread(library.discard, [blob.digest for blob in blobs.values() if blob.is_new], lease)
         raise
 
 

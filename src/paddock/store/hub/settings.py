@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddock.errors import NoAccess
+from paddock.store.transfer.ranges import PART_BYTES
 
 _LM_STUDIO_FOLDERS = (".lmstudio/models", ".cache/lm-studio/models")
 """Below a home folder, LM Studio's present and its former one; models are in `ORG/REPO` there."""
@@ -30,6 +31,8 @@ class HubSettings:
     """The first pause before something is tried again; it doubles."""
     stall_seconds: float = 30.0
     """How long no byte may come before the connection is given up."""
+    part_bytes: int = PART_BYTES
+    """What is fetched of a large file at once."""
 
 
 def read_hub_settings() -> HubSettings:

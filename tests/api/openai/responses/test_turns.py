@@ -161,7 +161,7 @@ def test_items_keep_their_ids_and_get_new_ones() -> None:
         (CALL | {"arguments": "[1]"}, "must be a JSON object"),
         (CALL | {"arguments": "[" * 100_000}, "nested"),
         (CALL | {"arguments": '{"a":[' + "[]," * 300_000 + "[]]}"}, "parts"),
-        (CALL | {"arguments": '{"a":99999999999999999999}'}, "more than 64 bits"),
+        (CALL | {"arguments": f'{{"a":{2**1024 + 1}}}'}, "more than 1024 bits"),
         (CALL | {"arguments": '{"a":' * 40 + "1" + "}" * 40}, "nested in more than 32 levels"),
         ({"type": "web_search_call", "id": "ws_1"}, 'of the type "web_search_call", which is not known here'),
         ({"type": "item_reference", "id": "msg_1"}, "refers to the item 'msg_1', which is not kept here"),

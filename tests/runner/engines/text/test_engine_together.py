@@ -208,6 +208,9 @@ def test_logits_that_are_no_numbers_fail_the_request(engine, monkeypatch):
 class Letters:
     """Allows a few letters, and is finished after so many of them."""
 
+    is_for_calls = False
+    before = None
+
     def __init__(self, engine: TextEngine, letters: str, count: int, error: BadRequest | None = None) -> None:
         ids = [token for token in range(256) if engine.detokenize([token]) in letters]
         bits = np.zeros(258, dtype=np.uint8)

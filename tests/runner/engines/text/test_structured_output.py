@@ -2,10 +2,20 @@
 
 import json
 
+import msgspec
 import pytest
 
 from paddock.errors import BadRequest
-from paddock.protocol import ChatMessage, ChatRequest, CompletionRequest, Done, Sampling, Text, ToolCall
+from paddock.protocol import (
+    ChatMessage,
+    ChatRequest,
+    CompletionRequest,
+    Done,
+    Sampling,
+    Text,
+    TokenizeRequest,
+    ToolCall,
+)
 from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.engine import TextEngine
 from tests.runner.engines.text.schemas import REAL, drawn
@@ -38,6 +48,7 @@ def asked(schema: object, seed: int, **sampling: object) -> ChatRequest:
     return ChatRequest(
         messages=(ChatMessage(role="user", content="Tell me about a fox, as JSON."),),
         answer_schema=json.dumps(schema),
+        think=False,
         sampling=Sampling(**{**settings, **sampling}),
     )
 
@@ -122,6 +133,45 @@ def test_the_tool_that_has_to_be_called_is_called_once(engine: TextEngine) -> No
 
     assert [len(calls_in(frames)) for frames in named] == [1, 1, 1, 1]
     assert max(len(calls_in(frames)) for frames in unnamed) > 1
+
+
+def test_a_call_cannot_be_demanded_of_a_model_that_does_not_write_calls_as_json(engine: TextEngine) -> None:
+    template = "{{ tools | tojson }}{{ messages[0].content }}{# <tool_call>\n<function= tool_call.name #}"
+    tool = {"type": "function", "function": {"name": "now", "strict": True, "parameters": {"type": "object"}}}
+    request = ChatRequest(messages=(ChatMessage(role="user", content="Hi"),), template=template, tools=(tool,))
+
+    assert engine.prepare(request).constraint is None
+    with pytest.raises(BadRequest, match="cannot be demanded: use tool_choice auto"):
+        engine.prepare(msgspec.structs.replace(request, tool_choice="required"))
+
+
+THINKING = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}{{ message.content }}"
+    "{# <tool_call> tool_call.name enable_thinking #}{% endfor %}<think>{# </think> #}"
+)
+
+
+@pytest.mark.parametrize(("thinking_budget", "reason", "calls"), [(0, "length", 0), (5, "stop", 1)])
+def test_a_model_may_not_end_in_its_thinking_before_the_call_that_is_demanded(
+    engine: TextEngine, thinking_budget: int, reason: str, calls: int
+) -> None:
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    [end] = engine.tokenize(TokenizeRequest(text="<|im_end|>"))
+    request = ChatRequest(
+        messages=(ChatMessage(role="user", content="Hello"),),
+        template=THINKING,
+        think=True,
+        thinking_budget=thinking_budget,
+        tools=(tool,),
+        tool_choice="required",
+        one_call=True,
+        sampling=Sampling(temperature=0.0, num_predict=120, logit_bias={end: 100.0}),
+    )
+
+    [frames] = run(engine, request)
+
+    assert frames[-1].reason == reason
+    assert len(calls_in(frames)) == calls
 
 
 def calls_in(frames: list) -> list[ToolCall]:

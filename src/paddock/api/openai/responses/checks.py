@@ -101,7 +101,12 @@ def _chat_tool(tool: Tool, where: str) -> dict[str, Any]:
         raise Unsupported(f'"{where}" has "defer_loading" or "async", which are not supported: leave them out.')
     if tool.allowed_callers not in (None, [], ["direct"]):
         raise Unsupported(f'The "allowed_callers" of "{where}" can be nothing but ["direct"] here.')
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict or None,
+    }
     return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -33,6 +33,8 @@ class Part(Body, frozen=True):
 
 class InputItem(Body, frozen=True):
     """One item of `input`, of any type. Without a type it is a message, or with nothing but an id a reference."""
+
+    arguments_of_calls: ClassVar = ("arguments",)
 
     type: str | None = None
     id: str | None = None
@@ -173,7 +175,8 @@ FIELDS: Mapping[str, str] = {
     "include": "honoured: message.output_text.logprobs and reasoning.encrypted_content; OpenAI's other values have no "
     "effect, unknown ones are answered with 400",
     "tools": "honoured: functions; tools of other types are answered with 400",
-    "tool_choice": "honoured: none, auto, required, a function, or allowed_tools",
+    "tool_choice": "honoured: none, auto, required, a function, or allowed_tools; 400 where a call is demanded of a "
+    "model that does not write calls as JSON",
     "parallel_tool_calls": "honoured: false ends the answer with its first call",
     "PromptBody.text": "honoured: the form of the answer",
     "reasoning": "honoured: how much the model thinks, and how that is told",
@@ -243,7 +246,8 @@ FIELDS: Mapping[str, str] = {
     "Tool.name": "honoured, required",
     "Tool.description": "honoured: shown to the model",
     "parameters": "honoured: shown to the model, and enforced where a call is demanded",
-    "Tool.strict": "no effect: where a call is demanded its parameters are enforced, strict or not",
+    "Tool.strict": "honoured: true enforces the parameters in every call, where the model writes calls as JSON after "
+    "a token that is a mark of calls; no effect on other models, and where a call is demanded: that is enforced anyway",
     "output_schema": "no effect: the model reads what a tool answers as it is",
     "allowed_callers": "400 unless direct",
     "defer_loading": "400 unless false",

@@ -15,6 +15,7 @@ from mlx_lm import utils as mlx_lm_utils
 from paddock.errors import DamagedModel, UnsupportedModel
 from paddock.runner.engines.embedding.layers import key_mask, window_mask
 from paddock.runner.engines.embedding.weights import fit
+from paddock.runner.engines.stored_tensors import pack_as_stored
 from paddock.runner.engines.text.model.normalise import misread, overrides
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,10 @@ def _named(tensors: Mapping[str, mx.array]) -> dict[str, mx.array]:
 
 
 def _pack(model: nn.Module, config: Mapping[str, Any], tensors: Mapping[str, mx.array]) -> None:
-    """Make the layers quantised whose weights are."""
+    """Make the layers quantised whose weights are: as the config says, or where it says nothing as their shapes do."""
     settings = config.get("quantization")
     if not isinstance(settings, dict):
+        pack_as_stored(model, tensors, {})
         return
 
     def how(path: str, module: nn.Module) -> bool | dict[str, Any]:

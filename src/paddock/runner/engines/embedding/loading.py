@@ -18,6 +18,7 @@ from paddock.runner.engines.embedding.pooling import Dense, pooled
 from paddock.runner.engines.embedding.recipe import DenseLayer, Recipe, read_recipe
 from paddock.runner.engines.embedding.tokenizer import TextTokenizer, load_tokenizer
 from paddock.runner.engines.embedding.weights import fit, open_tensors, own_names, read_all
+from paddock.runner.engines.stored_tensors import is_stored_by_tensor
 from paddock.runner.engines.text.model import files
 from paddock.runner.watch import Watch
 
@@ -67,6 +68,8 @@ class Built:
 def load(folder: Path, watch: Watch, report: Report) -> LoadedEncoder:
     """Read a model. DamagedModel or UnsupportedModel in one sentence."""
     config = files.read_config(folder)
+    if is_stored_by_tensor(folder):  # each tensor tells how it is packed
+        config.pop("quantization", None)
     is_reranker = is_reranker_config(config)
     built = build(config, open_tensors(folder), is_reranker)
     recipe = read_recipe(folder, built.default_pooling) if not is_reranker else Recipe(pooling=())

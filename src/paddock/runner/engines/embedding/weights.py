@@ -11,6 +11,7 @@ from mlx.utils import tree_flatten
 
 from paddock.errors import DamagedModel
 from paddock.runner.engines.base import Report
+from paddock.runner.engines.stored_tensors import is_stored_by_tensor, open_stored
 
 _GROUP_BYTES = 64 * 1024 * 1024
 """Weights are read in groups of about this size, which is how fine progress is."""
@@ -19,7 +20,10 @@ _OLD_NAMES = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "Layer
 
 
 def open_tensors(folder: Path) -> dict[str, mx.array]:
-    """All tensors of a folder's `model*.safetensors`, by name and not read yet. DamagedModel."""
+    """All tensors of a folder's `model*.safetensors`, or of those that are stored one by one, by name and not read yet.
+    DamagedModel."""
+    if is_stored_by_tensor(folder):
+        return open_stored(folder)[0]
     tensors: dict[str, mx.array] = {}
     for path in sorted(folder.glob("model*.safetensors")):
         try:

@@ -18,6 +18,7 @@ from paddock.runner.engines.image.families import Family
 from paddock.runner.engines.image.folder import AUTOENCODER, TEXT_ENCODER, TRANSFORMER, ModelFolder
 from paddock.runner.engines.image.qwen3_encoder import TextEncoder, checkpoint_name
 from paddock.runner.engines.image.vae import Autoencoder
+from paddock.runner.engines.stored_tensors import is_stored_by_tensor, pack_as_stored
 from paddock.runner.engines.text.model.loading import unpack
 
 _STATISTICS = frozenset({"bn.running_mean", "bn.running_var"})
@@ -116,22 +117,25 @@ class Parts:
             return TextEncoder(config, self._family.text_states)
 
         encoder = _built(TEXT_ENCODER, build)
-        tensors = weights.read_tensors(self._folder.path / TEXT_ENCODER)
+        tensors = weights.read_part(self._folder.path, TEXT_ENCODER)
         return self._filled(TEXT_ENCODER, encoder, weights.rename(tensors, checkpoint_name, encoder.needs))
 
     def _new_transformer(self) -> nn.Module:
         transformer = _built(TRANSFORMER, self._family.new_transformer)
-        return self._filled(TRANSFORMER, transformer, weights.read_tensors(self._folder.path / TRANSFORMER))
+        return self._filled(TRANSFORMER, transformer, weights.read_part(self._folder.path, TRANSFORMER))
 
     def _new_autoencoder(self) -> Autoencoder:
         autoencoder = _built(AUTOENCODER, self._family.new_autoencoder)
-        tensors = weights.read_tensors(self._folder.path / AUTOENCODER)
+        tensors = weights.read_part(self._folder.path, AUTOENCODER)
         tensors.pop(_COUNTER, None)
         return self._filled(AUTOENCODER, autoencoder, tensors)
 
     def _filled(self, part: str, module: Part, tensors: weights.Tensors) -> Part:
         config: Any = self._folder.configs[part] if part != AUTOENCODER else {}
-        weights.pack(module, config, tensors)
+        if is_stored_by_tensor(self._folder.path, part):
+            pack_as_stored(module, tensors, {})
+        else:
+            weights.pack(module, config, tensors)
         weights.fill(module, tensors, part=part, kind=self._kind, kept=_STATISTICS)
         if self._unpacks:
             unpack(module)

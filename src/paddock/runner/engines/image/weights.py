@@ -11,6 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from paddock.errors import DamagedModel, InvalidModelFiles, UnsupportedModel
+from paddock.runner.engines.stored_tensors import is_stored_by_tensor, open_stored
 from paddock.vetting.model_config import read_config
 from paddock.vetting.safetensors_header import read_header
 
@@ -22,6 +23,12 @@ _MAX_INDEX_BYTES = 64 * 1024 * 1024
 _GROUP_BYTES = 64 * 1024 * 1024
 """Weights are read in groups of about this size, which is how fine progress is."""
 _PACKINGS = frozenset((bits, group) for bits in (4, 8) for group in (32, 64, 128))
+
+
+def read_part(folder: Path, part: str) -> Tensors:
+    """All tensors of a part of the model in this folder by name, still on disk. DamagedModel names the file that is
+    missing or wrong."""
+    return open_stored(folder, part)[0] if is_stored_by_tensor(folder, part) else read_tensors(folder / part)
 
 
 def read_tensors(folder: Path) -> Tensors:

@@ -165,7 +165,7 @@ class Sequence:
         goes_on = self.goes_on_after(token)
         self._generated += 1
         self.chooser.window.add(token)
-        was_constrained = self.prompt.constraint is not None and self._answer.is_constrained
+        was_constrained = self._is_held
         was_thinking = self._answer.is_thinking
         frames = self._answer.add(token, self._named(token, likelihoods) if likelihoods else None)
         self._thought += was_thinking or self._answer.is_thinking
@@ -181,14 +181,20 @@ class Sequence:
         return frames
 
     @property
+    def _is_held(self) -> bool:
+        """Whether the next token is one for the constraint."""
+        constraint = self.prompt.constraint
+        return constraint is not None and (constraint.is_for_calls or self._answer.is_constrained)
+
+    @property
     def _is_complete(self) -> bool:
         return self.prompt.constraint is not None and self.prompt.constraint.is_finished
 
     def _constrain(self) -> None:
         limit, constraint = self.prompt.thinking_limit, self.prompt.constraint
         self.mask = limit.allowed if limit is not None else None
-        if self.mask is None and constraint is not None and self._answer.is_constrained:
-            self.mask = constraint.allowed(self.remaining)
+        if self.mask is None and constraint is not None:
+            self.mask = constraint.allowed(self.remaining) if self._is_held else constraint.before
 
     def _named(self, token: int, likelihoods: Likelihoods) -> TokenLogprobs:
         name = self._name(token)

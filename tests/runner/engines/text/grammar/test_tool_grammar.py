@@ -4,11 +4,23 @@ import json
 import random
 
 import pytest
-from mlx_lm.tool_parsers import json_tools, mistral, qwen3_coder
+from mlx_lm.tool_parsers import json_tools, kimi_k2, kimi_k3, longcat, mistral, qwen3_coder
 
 from paddock.errors import BadRequest
 from paddock.runner.engines.text.answer.style import ToolSyntax
-from paddock.runner.engines.text.grammar.tool_grammar import HERMES, MISTRAL, CallStyle, style_of_calls
+from paddock.runner.engines.text.answer.tool_calls import read_calls
+from paddock.runner.engines.text.grammar.constraint import Constraints
+from paddock.runner.engines.text.grammar.lexicon import tokens_of
+from paddock.runner.engines.text.grammar.tool_grammar import (
+    HERMES,
+    KIMI_K2,
+    KIMI_K3,
+    LONGCAT,
+    MISTRAL,
+    CallStyle,
+    style_of_calls,
+)
+from paddock.runner.watch import Watch
 from tests.runner.engines.text.schemas import TEXT, WHOLE, obj
 from tests.runner.engines.text.walking import check, demo_constraints, demo_tokenizer, walk
 
@@ -74,6 +86,66 @@ def test_names_may_stand_without_quotes(constraints, tokenizer):
     check(PLACE, json.loads(arguments))
 
 
+@pytest.fixture(scope="module")
+def marking():
+    """A tokenizer that has the marks of calls as tokens, and constraints for it."""
+    tokenizer = demo_tokenizer()
+    tokenizer._tokenizer.backend_tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
+    size = tokenizer._tokenizer.backend_tokenizer.get_vocab_size()
+    return tokenizer, Constraints(tokenizer, size, frozenset(tokenizer.eos_token_ids), Watch())
+
+
+def strict(each: dict) -> dict:
+    return {**each, "function": {**each["function"], "strict": True}}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_calls_of_strict_tools_obey_wherever_the_model_begins_one(marking, seed):
+    tokenizer, constraints = marking
+    opening, closing, free = tokenizer.encode("<tool_call></tool_call>x", add_special_tokens=False)
+    constraint = constraints.for_strict_calls([strict(TOOLS[0]), TOOLS[1]], HERMES, "<tool_call>")
+    source, said, budget = random.Random(seed), [], 400
+    for _ in range(2):
+        assert constraint.allowed(budget) is None
+        constraint.accept(free)
+        constraint.accept(opening)
+        said.append([])
+        while (row := constraint.allowed(budget)) is not None:
+            allowed = tokens_of(row)
+            assert not set(allowed) & tokenizer.eos_token_ids
+            token = source.choice(allowed)
+            constraint.accept(token)
+            said[-1].append(token)
+            budget -= 1
+    assert not constraint.is_finished
+
+    for tokens in said:
+        assert tokens.pop() == closing
+        call = json.loads(tokenizer.decode(tokens))
+        assert call.keys() == {"name", "arguments"}
+        assert isinstance(call["arguments"], dict)
+        if call["name"] == "forecast":
+            check(PLACE, call["arguments"])
+
+
+def test_only_strict_tools_hold_calls_that_nobody_demands(marking, constraints):
+    _, marked = marking
+
+    assert marked.for_strict_calls(TOOLS, HERMES, "<tool_call>") is None
+    assert constraints.for_strict_calls([strict(TOOLS[0])], HERMES, "<tool_call>") is None, "the mark is no token"
+    with pytest.raises(BadRequest, match='the tool "odd"'):
+        marked.for_strict_calls([strict(tool("odd", {"not": {}}))], HERMES, "<tool_call>")
+
+
+def test_who_thinks_before_a_demanded_call_may_say_anything_but_an_end_or_a_call(marking):
+    tokenizer, constraints = marking
+    [opening] = tokenizer.encode("<tool_call>", add_special_tokens=False)
+    before = constraints.for_tools(TOOLS, "required", "", HERMES).before
+
+    everything = set(range(tokenizer._tokenizer.backend_tokenizer.get_vocab_size()))
+    assert set(tokens_of(before)) == everything - tokenizer.eos_token_ids - {opening}
+
+
 @pytest.mark.parametrize("choice", ["auto", "none"])
 def test_nothing_is_demanded_unless_it_is_required(constraints, choice):
     assert constraints.for_tools(TOOLS, choice, "", HERMES) is None
@@ -111,11 +183,26 @@ def test_parameters_that_cannot_be_enforced_are_refused_with_the_name_of_their_t
         constraints.for_tools((tool("odd", {"not": {}}),), "required", "", HERMES)
 
 
+@pytest.mark.parametrize(
+    ("style", "module"), [(LONGCAT, longcat), (KIMI_K2, kimi_k2), (KIMI_K3, kimi_k3), (HERMES, json_tools)]
+)
+def test_what_a_grammar_lets_through_is_a_call_to_its_reader(constraints, tokenizer, style, module):
+    text = called(constraints, tokenizer, style, 1, name="forecast")
+    inside = text.removeprefix(module.tool_call_start).split(module.tool_call_end)[0]
+
+    [call] = read_calls(inside, ToolSyntax("", "", module.parse_tool_call, TOOLS))
+
+    assert text.startswith(module.tool_call_start)
+    assert call.name == "forecast"
+    check(PLACE, call.arguments)
+
+
 def test_the_style_of_calls_follows_from_who_reads_them():
     def style_for(module):
         return style_of_calls(ToolSyntax("", "", module.parse_tool_call))
 
     assert style_for(json_tools) is HERMES
     assert style_for(mistral) is MISTRAL
+    assert [style_for(each) for each in (longcat, kimi_k2, kimi_k3)] == [LONGCAT, KIMI_K2, KIMI_K3]
     assert style_for(qwen3_coder) is None
     assert style_of_calls(None) is None

@@ -26,6 +26,7 @@ NARROW = {
 }
 QUANTISED = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
 PROMPT = mx.arange(12)[None]
+VECTORS = mx.random.normal((3, 64), key=mx.random.key(3))
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen3-moe", "with biases"])
@@ -88,9 +89,23 @@ def test_experts_are_unpacked_as_a_stack() -> None:
     assert mx.max(mx.abs(model.layers[0].weight - layer.weight)).item() < 0.02
 
 
-def test_another_way_of_packing_is_left_alone() -> None:
-    model = nn.Sequential(nn.Linear(64, 32, bias=False).to_quantized(32, 4, "mxfp4"))
+@pytest.mark.parametrize(("group_size", "bits", "mode"), [(32, 4, "mxfp4"), (32, 8, "mxfp8"), (16, 4, "nvfp4")])
+def test_other_ways_of_packing_are_unpacked_to_the_same_numbers(group_size: int, bits: int, mode: str) -> None:
+    """The numbers fit into single precision: products differ by the order of sums alone."""
+    model = nn.Sequential(nn.Linear(64, 32).to_quantized(group_size, bits, mode))
+    expected = model(VECTORS)
 
     unpack(model)
 
-    assert type(model.layers[0]) is nn.QuantizedLinear
+    assert type(model.layers[0]) is nn.Linear
+    assert model.layers[0].weight.dtype == mx.float32
+    assert mx.allclose(model(VECTORS), expected, atol=1e-5)
+
+
+def test_experts_with_a_scale_for_each_whole_tensor_are_left_alone() -> None:
+    layer = SwitchLinear(64, 32, 4).to_quantized(16, 4, "nvfp4", global_scale=True)
+    model = nn.Sequential(layer)
+
+    unpack(model)
+
+    assert type(model.layers[0]) is QuantizedSwitchLinear

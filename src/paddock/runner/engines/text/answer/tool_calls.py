@@ -23,7 +23,7 @@ _MAX_DEPTH = 32
 _MAX_ID_CHARACTERS = 64
 _ID_LETTERS = string.digits + string.ascii_lowercase
 _ID_LENGTH = 8
-_INT_64 = 2**63
+_MOST_INTEGER_BITS = 1024
 
 _NO_CALL = (
     *(ValueError, TypeError, LookupError, AttributeError, SyntaxError, ArithmeticError, RecursionError),
@@ -90,9 +90,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _number(value: int | float) -> int | float:
-    """Whole numbers beyond 64 bits become floating ones, as most readers of JSON have them anyway."""
-    if isinstance(value, int):
-        return value if -_INT_64 <= value < _INT_64 else float(value)
-    if not math.isfinite(value):
-        raise ValueError("no JSON")
+    """As it is: a whole number stays exact however many digits it has, as far as a floating one could go."""
+    if value.bit_length() > _MOST_INTEGER_BITS if isinstance(value, int) else not math.isfinite(value):
+        raise ValueError("no number that others could read")
     return value

@@ -14,7 +14,8 @@ import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
@@ -57,27 +58,45 @@ _TOO_COMPLEX = "The JSON schema is too complex to be enforced: make it simpler."
 
 
 @dataclass(frozen=True)
-class _Grammar:
+class Grammar:
     """A grammar that was compiled once and found sound."""
 
     text: str
     shortest_tokens: int
     margin_tokens: int
     """How much longer one token can make the shortest end of an answer."""
+    opening_token: int | None = None
+    """What begins a call where that is one token; in thinking it would begin one as well."""
 
 
 class Constraint:
     """What one answer may still say. Made anywhere, then used by one thread."""
 
-    def __init__(self, grammar: _Grammar, lexicon: Lexicon) -> None:
+    is_for_calls = False
+
+    def __init__(self, grammar: Grammar, lexicon: Lexicon) -> None:
         self._grammar = grammar
         self._lexicon = lexicon
         self._matcher = _matcher(grammar.text, lexicon)
+        self._begin()
+
+    def _begin(self) -> None:
         self._place = JsonPlace()
         self._budget: int | None = None
         self._check_at = 0
         self._end: list[int] | None = None
         self._closing: deque[int] | None = None
+
+    def begin_again(self) -> None:
+        """Forget what was said."""
+        self._matcher.reset()
+        self._begin()
+
+    @cached_property
+    def before(self) -> Row:
+        """What may come before the answer: everything but its end, and no call in the middle of thinking."""
+        opening = self._grammar.opening_token
+        return self._lexicon.row_without_end(*(() if opening is None else (opening,)))
 
     @property
     def is_finished(self) -> bool:
@@ -149,13 +168,40 @@ class Constraint:
         return spare > 0
 
 
+class CallsConstraint:
+    """What the calls of one answer may say, which begin with one token; all else is free. Used as `Constraint`."""
+
+    is_for_calls = True
+    is_finished = False
+    before = None
+
+    def __init__(self, rest: Constraint, opening_token: int) -> None:
+        """`rest` is for what follows that token in a call."""
+        self._rest = rest
+        self._opening_token = opening_token
+        self._is_in_call = False
+
+    def allowed(self, remaining: int | None = None) -> Row | None:
+        """As `Constraint.allowed`."""
+        return self._rest.allowed(remaining) if self._is_in_call else None
+
+    def accept(self, token: int) -> None:
+        """As `Constraint.accept`."""
+        if self._is_in_call:
+            self._rest.accept(token)
+            self._is_in_call = not self._rest.is_finished
+        elif token == self._opening_token:
+            self._rest.begin_again()
+            self._is_in_call = True
+
+
 class Constraints:
     """Compiles schemas and tools for one tokenizer, and keeps the latest that were sound. One thread at a time."""
 
     def __init__(self, tokenizer: TokenizerWrapper, vocabulary: int, end_tokens: frozenset[int], watch: Watch) -> None:
         self._lexicon = _lexicon(tokenizer, vocabulary, end_tokens)
         self._watch = watch
-        self._kept: OrderedDict[str, _Grammar] = OrderedDict()
+        self._kept: OrderedDict[str, Grammar] = OrderedDict()
 
     def compile(self, schema_text: str) -> Constraint:
         """The constraint to answers of a JSON schema. BadRequest in a sentence for one that cannot be enforced."""
@@ -183,6 +229,21 @@ class Constraints:
         """The constraint to either: calls of tools, or an answer of the schema. BadRequest as for the other two."""
         return self._of_calls(tool_grammar.chosen(tools, ""), style, vet(schema_text))
 
+    def for_strict_calls(
+        self, tools: Sequence[Mapping[str, Any]], style: CallStyle, mark: str
+    ) -> CallsConstraint | None:
+        """The constraint to nothing but calls, if there are any, whose arguments obey the schemas of the strict tools.
+
+        `mark` is what begins a call. None where no tool is strict, or where a call cannot be told by its first token.
+        BadRequest as for `for_tools`.
+        """
+        callable_tools = tool_grammar.strict(tools)
+        opening_token = None if self._lexicon is None else self._lexicon.marks.get(mark)
+        if not callable_tools or opening_token is None:
+            return None
+        rest = replace(style, opening=style.opening.removeprefix(mark), may_repeat=False)
+        return CallsConstraint(self._of_calls(callable_tools, rest, None), opening_token)
+
     def _of_calls(
         self, tools: Sequence[CallableTool], style: CallStyle, answer: Mapping[str, Any] | None
     ) -> Constraint:
@@ -190,7 +251,10 @@ class Constraints:
         schemas = [*(tool.parameters for tool in tools), *(() if answer is None else (answer,))]
         grammar = self._kept.pop(text, None) or self._approved(text, schemas)
         self._keep(text, grammar)
-        return Constraint(grammar, self._known)
+        opening_token = next(
+            (token for mark, token in self._known.marks.items() if style.opening.startswith(mark)), None
+        )
+        return Constraint(replace(grammar, opening_token=opening_token), self._known)
 
     @property
     def _known(self) -> Lexicon:
@@ -198,7 +262,7 @@ class Constraints:
             raise Unsupported("This model's tokenizer is of a kind whose answers cannot be constrained to a schema.")
         return self._lexicon
 
-    def _keep(self, key: str, grammar: _Grammar) -> None:
+    def _keep(self, key: str, grammar: Grammar) -> None:
         self._kept[key] = grammar
         while len(self._kept) > MAX_KEPT_GRAMMARS or self._kept_bytes > MAX_KEPT_BYTES:
             self._kept.popitem(last=False)
@@ -207,7 +271,7 @@ class Constraints:
     def _kept_bytes(self) -> int:
         return sum(len(key) + len(grammar.text) for key, grammar in self._kept.items())
 
-    def _approved(self, text: str, schemas: Sequence[Mapping[str, Any]]) -> _Grammar:
+    def _approved(self, text: str, schemas: Sequence[Mapping[str, Any]]) -> Grammar:
         """The grammar, once it has been compiled and its shortest answer found."""
         largest_bytes = max(map(largest_part_bytes, schemas), default=0)
         with self._watch.allow(COMPILE_SECONDS, _TOO_SLOW):
@@ -219,7 +283,7 @@ class Constraints:
             shortest = self._known.shortest_end(matcher, JsonPlace(), MAX_SHORTEST_TOKENS)
         if shortest is None:
             raise BadRequest("The JSON schema has no answer that is short enough to ever end: check its bounds.")
-        return _Grammar(text, len(shortest), max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN))
+        return Grammar(text, len(shortest), max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN))
 
 
 def _matcher(grammar_text: str, lexicon: Lexicon) -> LLMatcher:

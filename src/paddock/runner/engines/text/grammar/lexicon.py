@@ -47,8 +47,10 @@ class Lexicon:
         self._within = row_of(range(min(vocabulary, known)), self._fill_words)
         self.end_row = row_of(ends, self.words)
         added = backend.get_added_tokens_decoder().items()
+        self.marks: Mapping[str, int] = {each.content: token for token, each in added if token < vocabulary}
+        """Texts that are always one token."""
         self.special_tokens: Mapping[str, int] = {
-            each.content: token for token, each in added if token < vocabulary and self.is_special(token)
+            text: token for text, token in self.marks.items() if self.is_special(token)
         }
         spelt = [(token, self.bytes_of(token)) for token in range(min(vocabulary, known)) if not self.is_special(token)]
         self._by_byte = {text[0]: token for token, text in reversed(spelt) if len(text) == 1}
@@ -59,6 +61,11 @@ class Lexicon:
         self._no_exponent = ~exponents
         self._no_exponent_in_number = ~(exponents | starting)
         self._no_more_digits = ~(exponents | going_on)
+
+    def row_without_end(self, *others: int) -> Row:
+        """All tokens but those that end an answer, and these."""
+        row: Row = self._within[: self.words] & ~self.end_row & ~row_of(others, self.words)
+        return row
 
     def bytes_of(self, token: int) -> bytes:
         return bytes(self.native.decode_bytes([token]))

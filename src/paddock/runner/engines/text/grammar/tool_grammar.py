@@ -35,8 +35,33 @@ HERMES = CallStyle('<tool_call>\n{"name": ', ', "arguments": ', "}\n</tool_call>
 MISTRAL = CallStyle("[TOOL_CALLS]", "[ARGS]", "", between="", quotes_name=False)
 
 
-_BY_PARSER = {"json_tools": HERMES, "mistral": MISTRAL}
-"""By the module of mlx-lm that reads such calls."""
+LONGCAT = CallStyle('<longcat_tool_call>\n{"name": ', ', "arguments": ', "}\n</longcat_tool_call>")
+KIMI_K2 = CallStyle(
+    "<|tool_calls_section_begin|><|tool_call_begin|>functions.",
+    ":0<|tool_call_argument_begin|>",
+    "<|tool_call_end|><|tool_calls_section_end|>",
+    quotes_name=False,
+    may_repeat=False,
+)
+"""Calls are numbered within their section, so a grammar of several would need one rule for each number: one is let
+through, which is also so for the next."""
+KIMI_K3 = CallStyle(
+    '<|open|>tools<|sep|><|open|>call tool="',
+    '" index="1"<|sep|><|open|>json type="object"<|sep|>',
+    "<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|>",
+    quotes_name=False,
+    may_repeat=False,
+)
+
+_BY_PARSER = {
+    "json_tools": HERMES,
+    "mistral": MISTRAL,
+    "longcat": LONGCAT,
+    "kimi_k2": KIMI_K2,
+    "kimi_k3": KIMI_K3,
+}
+"""By the module of mlx-lm that reads such calls. Those that are missing have no JSON for the arguments, or not by the
+time that a call begins."""
 
 
 def style_of_calls(syntax: ToolSyntax | None) -> CallStyle | None:
@@ -62,6 +87,17 @@ def chosen(tools: Sequence[Mapping[str, Any]], name: str) -> list[CallableTool]:
     if len(functions) > MAX_TOOLS:
         raise BadRequest(f"A call can be demanded of at most {MAX_TOOLS} tools: offer fewer.")
     return [CallableTool(function["name"], _parameters(function)) for function in functions]
+
+
+def strict(tools: Sequence[Mapping[str, Any]]) -> list[CallableTool]:
+    """All tools, of which those that are not strict take any object; none if no tool is strict. BadRequest."""
+    functions = [tool["function"] for tool in tools]
+    if not any(function.get("strict") is True for function in functions):
+        return []
+    return [
+        CallableTool(function["name"], _parameters(function if function.get("strict") is True else {}))
+        for function in functions
+    ]
 
 
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,15 +17,19 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm import utils as mlx_lm_utils
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.tokenizer_utils import TokenizerWrapper
+from transformers import AutoConfig
 
 from paddock.errors import DamagedModel, InvalidModelFiles, UnsupportedModel
 from paddock.runner.engines.base import Report
-from paddock.runner.engines.text.model import files
+from paddock.runner.engines.stored_tensors import is_stored_by_tensor
+from paddock.runner.engines.text.model import files, tensor_loading
 from paddock.runner.engines.text.model.normalise import misread, overrides
 from paddock.vetting.tokenizer import TOKENIZER_FILE, check_tokenizer
 
 logger = logging.getLogger(__name__)
 
+_REFUSALS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, StrictDataclassError)
+"""What the library raises for files that it cannot make a tokenizer of."""
 _GROUP_BYTES = 64 * 1024 * 1024
 """Weights are read in groups of about this size, which is how fine progress is."""
 
@@ -48,12 +52,8 @@ def load(folder: Path, report: Report, *, keep_packed: bool = False) -> LoadedMo
 
     `keep_packed`: on the CPU too, quantised weights stay as they are stored. On an accelerator they always do.
     """
-    config = files.read_config(folder)
-    if reason := misread(config):
-        raise UnsupportedModel(f"This version of Paddock cannot run {reason}: its answers would be wrong.")
+    config, model = build(folder)
     check_tokenizer_file(folder)
-    required = _required_keys(config)
-    model = _build(folder, overrides(config, required))
     report(0.02)
     tokenizer = _load_tokenizer(folder)
     if mx.default_device() == mx.cpu:
@@ -75,10 +75,19 @@ def load(folder: Path, report: Report, *, keep_packed: bool = False) -> LoadedMo
     )
 
 
+def build(folder: Path) -> tuple[dict[str, Any], nn.Module]:
+    """The config of a model whose files were checked, and its architecture with its weights, still on disk. Errors as
+    of `load`."""
+    config = files.read_config(folder)
+    if reason := misread(config):
+        raise UnsupportedModel(f"This version of Paddock cannot run {reason}: its answers would be wrong.")
+    return config, _build(folder, overrides(config, _required_keys(config)))
+
+
 def unpack(model: nn.Module) -> None:
     """Turn quantised layers into dense ones, of the numbers of their scales. Nothing is computed yet.
 
-    Those that are packed in another way than MLX's affine one, or by classes of an architecture's own, stay packed.
+    Those that are packed by classes of an architecture's own, or with a scale for whole tensors, stay packed.
     """
     dense = [(name, layer) for name, module in model.named_modules() if (layer := _dense(module)) is not None]
     if dense:
@@ -95,12 +104,15 @@ _DENSE_CLASSES: Mapping[type[nn.Module], type[nn.Module]] = {
 def _dense(module: Any) -> nn.Module | None:
     """The dense layer of a quantised one; None for any other module."""
     dense_class: Any = _DENSE_CLASSES.get(type(module))
-    if dense_class is None or module.mode != "affine":
+    if dense_class is None or getattr(module, "global_scale", None) is not None:
         return None
     # Made without its constructor, which would draw random weights of the same size first.
     layer: Any = dense_class.__new__(dense_class)
     nn.Module.__init__(layer)
-    layer.weight = mx.dequantize(module.weight, module.scales, module.biases, module.group_size, module.bits)
+    packed = (module.weight, module.scales, module.get("biases"), module.group_size, module.bits)
+    # Scales of affine packing have the type that the weights get; others are numbers of 8 bits that say nothing of it.
+    kind = None if module.mode == "affine" else mx.float32
+    layer.weight = mx.dequantize(*packed, mode=module.mode, dtype=kind)
     if "bias" in module:
         layer.bias = module.bias
     assert isinstance(layer, nn.Module)
@@ -133,14 +145,28 @@ def _load_tokenizer(folder: Path) -> TokenizerWrapper:
     try:
         # Never asked about code of the folder: nobody is there to answer, and the answer is no.
         return mlx_lm_utils.load_tokenizer(folder, {"trust_remote_code": False})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, StrictDataclassError) as error:
+    except _REFUSALS as error:
         logger.debug("the tokenizer could not be loaded", exc_info=error)
-        raise DamagedModel("The tokenizer files are missing or damaged: pull or create the model again.") from None
+        raise DamagedModel(_why_no_tokenizer(folder, error)) from None
+
+
+def _why_no_tokenizer(folder: Path, error: Exception) -> str:
+    """The library looks into config.json for the kind of tokenizer, so it may be that file which it refuses."""
+    try:
+        AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except _REFUSALS as refusal:
+        if str(refusal) == str(error):
+            found = re.search(r"[Ff]ield '(\w+)'|The `(\w+)`", str(refusal))
+            where = f' in "{found[1] or found[2]}"' if found else ""
+            return f"config.json has a value that its architecture does not take{where}: create the model again."
+    return "The tokenizer files are missing or damaged: pull or create the model again."
 
 
 def _build(folder: Path, model_config: dict[str, Any]) -> nn.Module:
     """The architecture with its weights, still on disk."""
     try:
+        if is_stored_by_tensor(folder):
+            return tensor_loading.build(folder, model_config)
         model, _ = mlx_lm_utils.load_model(folder, lazy=True, model_config=model_config)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         logger.debug("the model could not be built", exc_info=error)
@@ -150,7 +176,7 @@ def _build(folder: Path, model_config: dict[str, Any]) -> nn.Module:
 
 _TENSOR_PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (
-        re.compile(r"Missing (\d+) parameters: \n?\s*([\w.]+)"),
+        re.compile(r"Missing (\d+) parameters: \n?\s*([\w.]*\w)"),
         lambda found: f"{found[1]} are missing, {found[2]} first",
     ),
     (
@@ -158,7 +184,7 @@ _TENSOR_PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], 
         lambda found: f"{found[1]} are unknown to its architecture, {found[2]} first",
     ),
     (
-        re.compile(r"Expected shape (\(.*?\)) but received shape (\(.*?\)) for parameter ([\w.]+)"),
+        re.compile(r"Expected shape (\(.*?\)) but received shape (\(.*?\)) for parameter ([\w.]*\w)"),
         lambda found: f"{found[3]} has the shape {found[2]} in place of {found[1]}",
     ),
     (re.compile(r"missing \d+ required \w+ arguments?: (.*)"), lambda found: f"config.json does not give {found[1]}"),

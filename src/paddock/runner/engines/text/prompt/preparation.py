@@ -110,7 +110,16 @@ class Preparation:
             raise BadRequest("An answer cannot both call a tool and obey a schema: demand one of the two.")
         if isinstance(request, ChatRequest) and (demands_call or (request.answer_schema and offers_tools(request))):
             return self._constraint_to_calls(request, style)
+        if isinstance(request, ChatRequest) and offers_tools(request):
+            return self._constraint_of_calls(request, style)
         return self._constraints.compile(request.answer_schema) if request.answer_schema else None
+
+    def _constraint_of_calls(self, request: ChatRequest, style: AnswerStyle) -> Constraint | None:
+        """What holds the calls that the model may make to tools that are strict, where its calls have a grammar."""
+        calls = style_of_calls(style.tool_syntax)
+        if calls is None or style.tool_syntax is None:
+            return None
+        return self._constraints.for_strict_calls(request.tools, calls, style.tool_syntax.start)
 
     def _constraint_to_calls(self, request: ChatRequest, style: AnswerStyle) -> Constraint | None:
         calls = style_of_calls(style.tool_syntax)

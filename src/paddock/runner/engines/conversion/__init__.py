@@ -1,0 +1,1 @@
+"""Makes other weights of a model's own: quantised ones, or ones with an adapter in them."""
