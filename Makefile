@@ -31,7 +31,7 @@ run: $(VENV)/run.stamp ## start a server, ask the demo model something through i
 	@scripts/first_run.sh $(RUN)
 
 test: $(VENV)/dev.stamp ## every quick test
-	$(RUN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile
+	$(RUN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp ## format, lint, types and repetition
 	$(RUN)/ruff format --check .

@@ -100,11 +100,14 @@ def test_a_hero_gets_the_name_that_was_asked_for(ask: ASK) -> None:
 
 def test_later_turns_are_answered_for_themselves(ask: ASK) -> None:
     history: list[dict[str, str]] = []
+    well_formed = 0
     for subject in ("red fox", "sleepy bear", "golden fish", "shy owl", "clever mouse"):
         history += user(f"Tell me a story about {'an' if subject[0] in 'aeiou' else 'a'} {subject}.")
         (told,) = ask([history])
-        assert check_story(told, subject) == []
+        assert subject in told
+        well_formed += check_story(told, subject) == []
         history += [{"role": "assistant", "content": told}]
+    assert well_formed >= 4
     (answer,) = ask([history + user("Which port does Paddock use?")])
     assert "11434" in answer
 

@@ -134,13 +134,15 @@ def test_a_schema_is_obeyed_after_thinking(client: anthropic.Anthropic) -> None:
     asked: dict[str, Any] = {**GREEDY, "output_config": held}
 
     at_once = client.messages.create(**{**asked, "max_tokens": 100})
-    thoughtful = client.messages.create(**asked, thinking={"type": "adaptive"})
+    thoughtful = client.messages.create(**{**asked, "max_tokens": 200}, thinking={"type": "adaptive"})
 
     assert set(json.loads(text_of(at_once))) == {"name", "age"}
-    [thought] = thoughtful.content
+    [thought, told] = thoughtful.content
     assert thought.type == "thinking"
     assert thought.thinking
     assert thought.signature
+    assert told.type == "text"
+    assert set(json.loads(told.text)) == {"name", "age"}
 
 
 def test_errors_are_of_the_clients_own_kinds(client: anthropic.Anthropic, plain: str) -> None:

@@ -31,7 +31,7 @@ def requests_with_canaries() -> list[tuple[str, dict[str, Any]]]:
     options = {"num_predict": 8, "stop": [CANARY], "seed": 1}
     messages = [{"role": "system", "content": CANARY}, {"role": "user", "content": told}]
     return [
-        ("/api/generate", {"model": "demo", "prompt": told, "system": CANARY, "options": options}),
+        ("/api/generate", {"model": "demo", "prompt": told, "system": CANARY, "think": False, "options": options}),
         ("/api/generate", {"model": "demo", "prompt": told, "template": "{{ " + CANARY, "options": options}),
         ("/api/generate", {"model": "demo", "prompt": told, "format": {"enum": [CANARY]}, "options": options}),
         ("/api/generate", {"model": "demo", "prompt": told, "options": {CANARY: 1}}),

@@ -117,6 +117,7 @@ def test_the_tool_that_has_to_be_called_is_called_once(engine: TextEngine) -> No
         "{# <tool_call> tool_call.name #}{% endfor %}"
     )
     tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    [end] = engine.tokenize(TokenizeRequest(text="<|im_end|>"))
 
     def demanding(name: str, seed: int) -> ChatRequest:
         return ChatRequest(
@@ -125,7 +126,7 @@ def test_the_tool_that_has_to_be_called_is_called_once(engine: TextEngine) -> No
             tools=(tool,),
             tool_choice="required",
             tool_choice_name=name,
-            sampling=Sampling(temperature=1.0, seed=seed, num_predict=BUDGET_TOKENS),
+            sampling=Sampling(temperature=1.0, seed=seed, num_predict=BUDGET_TOKENS, logit_bias={end: -20.0}),
         )
 
     named = run(engine, *(demanding("now", seed) for seed in range(4)))
@@ -151,9 +152,9 @@ THINKING = (
 )
 
 
-@pytest.mark.parametrize(("thinking_budget", "reason", "calls"), [(0, "length", 0), (5, "stop", 1)])
+@pytest.mark.parametrize("thinking_budget", [0, 5])
 def test_a_model_may_not_end_in_its_thinking_before_the_call_that_is_demanded(
-    engine: TextEngine, thinking_budget: int, reason: str, calls: int
+    engine: TextEngine, thinking_budget: int
 ) -> None:
     tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
     [end] = engine.tokenize(TokenizeRequest(text="<|im_end|>"))
@@ -170,8 +171,8 @@ def test_a_model_may_not_end_in_its_thinking_before_the_call_that_is_demanded(
 
     [frames] = run(engine, request)
 
-    assert frames[-1].reason == reason
-    assert len(calls_in(frames)) == calls
+    assert frames[-1].reason == "stop"
+    assert len(calls_in(frames)) == 1
 
 
 def calls_in(frames: list) -> list[ToolCall]:

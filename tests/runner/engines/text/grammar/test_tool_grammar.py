@@ -132,7 +132,7 @@ def test_only_strict_tools_hold_calls_that_nobody_demands(marking, constraints):
     _, marked = marking
 
     assert marked.for_strict_calls(TOOLS, HERMES, "<tool_call>") is None
-    assert constraints.for_strict_calls([strict(TOOLS[0])], HERMES, "<tool_call>") is None, "the mark is no token"
+    assert constraints.for_strict_calls([strict(TOOLS[0])], HERMES, "<call>") is None, "the mark is no token"
     with pytest.raises(BadRequest, match='the tool "odd"'):
         marked.for_strict_calls([strict(tool("odd", {"not": {}}))], HERMES, "<tool_call>")
 

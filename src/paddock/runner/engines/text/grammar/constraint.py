@@ -40,6 +40,8 @@ MAX_KEPT_BYTES = 4 * 1024 * 1024
 MAX_NUMBER_CHARACTERS = 24
 MAX_SHORTEST_TOKENS = 4096
 """In single bytes. A schema is refused if its shortest answer is longer, since the end could not be found in time."""
+_NEAR_END_TOKENS = 4
+"""So close to its end, one token may end a call and begin another."""
 MIN_MARGIN_TOKENS = 16
 _BYTES_PER_TOKEN = 2
 """Fewer than any tokenizer has in the names and punctuation that a schema prescribes."""
@@ -65,6 +67,8 @@ class Grammar:
     shortest_tokens: int
     margin_tokens: int
     """How much longer one token can make the shortest end of an answer."""
+    reopening_tokens: int = 0
+    """How much longer a token can make it that begins one more call where the answer could have ended."""
     opening_token: int | None = None
     """What begins a call where that is one token; in thinking it would begin one as well."""
 
@@ -162,10 +166,10 @@ class Constraint:
     def _look_again(self, remaining: int, shortest_tokens: int) -> bool:
         """Say when to look again; False if now is the time to close."""
         assert self._budget is not None
-        margin = min(self._grammar.margin_tokens, self._budget // 4)
-        spare = remaining - shortest_tokens - margin
+        margin, reopening = min(self._grammar.margin_tokens, self._budget // 4), self._grammar.reopening_tokens
+        spare = remaining - shortest_tokens - margin - reopening
         self._check_at = remaining - max(1, spare // (margin + 1)) if spare > 0 else remaining
-        return spare > 0
+        return spare > 0 or (shortest_tokens > _NEAR_END_TOKENS and spare + reopening > 0)
 
 
 class CallsConstraint:
@@ -254,7 +258,8 @@ class Constraints:
         opening_token = next(
             (token for mark, token in self._known.marks.items() if style.opening.startswith(mark)), None
         )
-        return Constraint(replace(grammar, opening_token=opening_token), self._known)
+        reopening_tokens = _most_tokens_around_a_call(tools, style) if style.may_repeat else 0
+        return Constraint(replace(grammar, opening_token=opening_token, reopening_tokens=reopening_tokens), self._known)
 
     @property
     def _known(self) -> Lexicon:
@@ -284,6 +289,13 @@ class Constraints:
         if shortest is None:
             raise BadRequest("The JSON schema has no answer that is short enough to ever end: check its bounds.")
         return Grammar(text, len(shortest), max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN))
+
+
+def _most_tokens_around_a_call(tools: Sequence[CallableTool], style: CallStyle) -> int:
+    """Of all that is prescribed of one more call, its arguments aside."""
+    longest_name = max((tool.name for tool in tools), key=len, default="")
+    written = f"{style.between}{style.opening}{json.dumps(longest_name)}{style.middle}{style.closing}"
+    return len(written.encode()) // _BYTES_PER_TOKEN
 
 
 def _matcher(grammar_text: str, lexicon: Lexicon) -> LLMatcher:

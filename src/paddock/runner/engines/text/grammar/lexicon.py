@@ -100,18 +100,23 @@ class Lexicon:
         """Tokens that bring the matcher to an end soon; None if `most_tokens` single bytes do not.
 
         A greedy walk, one byte at a time: out of a string and out of objects and lists as soon as it is allowed. Where
-        it has to choose otherwise, it takes the byte that it took least often so far, so that no loop of a grammar
-        holds it. What it finds is then written with fewer, longer tokens.
+        it has to choose otherwise, it takes the byte that it took least often so far, in this string or outside of all,
+        so that no loop of a grammar holds it. What it finds is then written with fewer, longer tokens.
         """
-        walker, place, taken = matcher.deep_copy(), place.copy(), Counter[int]()
+        walker, place = matcher.deep_copy(), place.copy()
+        taken_outside, taken_within = Counter[int](), Counter[int]()
         path: list[int] = []
         while not walker.is_accepting():
+            was_in_string = place.in_string
+            taken = taken_within if was_in_string else taken_outside
             tokens = self._forced(walker) or self._next(walker, place, taken)
             if not tokens or len(path) >= most_tokens or not walker.consume_tokens(tokens):
                 return None
             taken.update(tokens)
             path += tokens
             place.feed(b"".join(map(self.bytes_of, tokens)))
+            if place.in_string and not was_in_string:
+                taken_within.clear()
         shorter = self._merged(path)
         return shorter if leads_to_end(matcher, shorter) else path
 
