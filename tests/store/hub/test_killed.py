@@ -39,12 +39,13 @@ def come_bytes(library):
 async def test_a_pull_that_is_killed_is_gone_on_with_where_it_was(hub, puller, tmp_path):
     files = model_bytes(tmp_path, extra_values=3_000_000)
     hub.repository(REPOSITORY, files)
-    size, library = len(files[WEIGHTS]), puller.library
-    for part in (3, 2):
+    library = puller.library
+    for _ in range(2):
         hub.faults.hold = asyncio.Event()
         process = await begin(library, hub)
         before = come_bytes(library)
-        await until(lambda: come_bytes(library) > before + size // (part * 4), 30)  # noqa: B023 - awaited at once
+        # How much comes before the Hub stands still depends on the parts in which the rest is asked for.
+        await until(lambda: come_bytes(library) > before, 30)  # noqa: B023 - awaited at once
         process.kill()
         await process.wait()
         hub.faults.hold.set()
