@@ -91,8 +91,8 @@ def mlx_lm_quantised(source: Path, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["int4", "int8"])
 def test_perplexity_is_within_two_percent_of_mlx_lms_own(tmp_path, kind):
-    """Of the demo model, on a fixed text: 2 % is the bar, and more bits where they are felt most cost nothing. Of so small
-    a model mlx-lm's may come out below that of the source by chance; then the source's counts."""
+    """Of the demo model, on a fixed text: 2 % is the bar, and more bits where they are felt most cost nothing. With so
+    small a model mlx-lm's may come out below that of the source by chance; then the source's counts."""
     source = demo.model_folder()
 
     made = loaded(converted(prepared(tmp_path / "job", source), kind=kind))
