@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.fakes.listening import started
+
 LARGE_BYTES = 400
 """Files from this size on are stored as large ones; the real limit is 10 MB."""
 
@@ -109,8 +111,8 @@ class FakeHub:
     @asynccontextmanager
     async def running(cls) -> AsyncIterator[FakeHub]:
         hub = cls()
-        hub_runner, hub.endpoint = await _started(hub._hub)
-        cdn_runner, hub.cdn = await _started(hub._cdn)
+        hub_runner, hub.endpoint = await started(hub._hub)
+        cdn_runner, hub.cdn = await started(hub._cdn)
         try:
             yield hub
         finally:
@@ -233,14 +235,6 @@ class FakeHub:
             assert request.transport is not None
             request.transport.close()
         return response
-
-
-async def _started(handler: Callable[[web.BaseRequest], object]) -> tuple[web.ServerRunner, str]:
-    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)  # type: ignore[arg-type]
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.fakes.listening import started
+
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CHUNK_BYTES = 65536
 _PATH = re.compile(r"/v2/(?P<repository>.+?)/(?P<kind>manifests|blobs/uploads|blobs)/(?P<rest>[^/]*)")
@@ -137,8 +139,8 @@ class FakeRegistry:
     @asynccontextmanager
     async def running(cls) -> AsyncIterator[FakeRegistry]:
         registry = cls()
-        runner, registry.url = await _started(registry._registry)
-        cdn_runner, registry.cdn = await _started(registry._cdn)
+        runner, registry.url = await started(registry._registry)
+        cdn_runner, registry.cdn = await started(registry._cdn)
         try:
             yield registry
         finally:
@@ -337,11 +339,3 @@ class FakeRegistry:
             seen.body_bytes += len(chunk)
             come += chunk
         return True
-
-
-async def _started(handler: Callable[[web.BaseRequest], object]) -> tuple[web.ServerRunner, str]:
-    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)  # type: ignore[arg-type]
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -116,7 +116,7 @@ def _parallel(value: object) -> int | None:
 
 
 def _answer(found: Preview, reserve_bytes: int) -> FitAnswer:
-    options, pool = found.order.options, found.pool
+    options = found.order.options
     return FitAnswer(
         model=found.order.name,
         verdict=word_of(found.verdict),
@@ -129,9 +129,7 @@ def _answer(found: Preview, reserve_bytes: int) -> FitAnswer:
         is_packed=options.keep_packed,
         is_lowered=not found.is_loaded and options != found.asked.options,
         terms=Terms.of(found.order.need),
-        memory=Pool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)
-        if pool
-        else None,
+        memory=Pool.of(found.pool, reserve_bytes),
         pictures=_pictures(options) if options.picture_pixels else None,
     )
 

@@ -10,6 +10,7 @@ import msgspec
 from paddock.api.described import Options
 from paddock.api.schemas import Answer, Body, WireMessage
 from paddock.memory.estimate import Need
+from paddock.memory.fit import Pool as MemoryPool
 
 
 class NamedBody(Body, frozen=True):
@@ -225,6 +226,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     free: int
     reserve: int
     """Of it, what is kept for the system."""
+
+    @classmethod
+    def of(cls, pool: MemoryPool | None, reserve_bytes: int) -> Pool | None:
+        """A pool as it goes over the wire, if there is one."""
+        if pool is None:
+            return None
+        return cls(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)
 
 
 class ShownNeed(Answer, kw_only=True, frozen=True):

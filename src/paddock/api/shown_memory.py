@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from paddock.api.model_schemas import Pool, ShownMemory, ShownNeed, Terms
 from paddock.api.services import Services
@@ -26,7 +27,8 @@ def shown_memory(services: Services, model: StoredModel) -> ShownMemory:
     default = services.scheduler.preview(model, wish)
     image = model.facts.image
     needs = _of_pictures(services, model, image, default) if image else _of_contexts(services, model, wish, default)
-    return ShownMemory(pool=_pool(services, default), needs=tuple(needs))
+    pool = Pool.of(default.pool, services.scheduler.supply().reserve_bytes)
+    return ShownMemory(pool=pool, needs=tuple(needs))
 
 
 def _of_contexts(services: Services, model: StoredModel, wish: LoadWish, default: Preview) -> Iterator[ShownNeed]:
@@ -35,12 +37,8 @@ def _of_contexts(services: Services, model: StoredModel, wish: LoadWish, default
     for length in sorted(lengths | {usual}):
         found = default
         if length != usual:
-            found = services.scheduler.preview(model, _with_context(wish, length))
+            found = services.scheduler.preview(model, replace(wish, num_ctx=length))
         yield _need(services.library, found, length == usual, context_length=found.order.options.num_ctx)
-
-
-def _with_context(wish: LoadWish, length: int) -> LoadWish:
-    return LoadWish(length, wish.num_batch, wish.num_gpu, wish.num_thread)
 
 
 def _of_pictures(services: Services, model: StoredModel, image: ImageFacts, default: Preview) -> Iterator[ShownNeed]:
@@ -63,10 +61,3 @@ def _need(library: Library, found: Preview, is_default: bool, **size: int) -> Sh
         terms=Terms.of(found.order.need),
         **size,
     )
-
-
-def _pool(services: Services, found: Preview) -> Pool | None:
-    pool, reserve_bytes = found.pool, services.scheduler.supply().reserve_bytes
-    if pool is None:
-        return None
-    return Pool(id=pool.id, total=pool.total_bytes, free=max(0, pool.free_bytes), reserve=reserve_bytes)

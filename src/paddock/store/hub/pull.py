@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial as with_given
 from typing import TypeVar
 
-from paddock.errors import BadRequest, NotFound, RemoteFailed, StoreError, UnsupportedModel
+from paddock.errors import NotFound, RemoteFailed, StoreError
 from paddock.store.blobs import Blob
 from paddock.store.create import CreateSpec, create
 from paddock.store.hub.cache import cached_listing, candidates
@@ -25,17 +25,16 @@ from paddock.store.stored_config import Origin
 from paddock.store.transfer.early import check_early
 from paddock.store.transfer.fetch import Fetcher, Source
 from paddock.store.transfer.partial import in_thread
-from paddock.store.transfer.patience import retried
+from paddock.store.transfer.patience import MOST_ROUNDS, retried
 from paddock.store.transfer.progress import Board
 from paddock.store.transfer.ranges import Ahead
 from paddock.store.transfer.reach import Reach
+from paddock.store.transfer.refused import unless_refused
 from paddock.store.transfer.remote_file import RemoteFile
 from paddock.store.transfer.room import check_room
 from paddock.store.transfer.together import together
 
 FILES_AT_ONCE = 4
-MOST_ROUNDS = 3
-"""How often what somebody has removed meanwhile is fetched anew."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -194,12 +193,7 @@ async def _finish(
 
 
 async def _checked(library: Library, lease: Lease, blobs: Mapping[str, Blob], work: Awaitable[_Result]) -> _Result:
-    """What `work` gives; where it refuses the files, those that came for this are removed again."""
-    try:
-        return await work
-    except (BadRequest, UnsupportedModel):
-        await in_thread(library.discard, [blob.digest for blob in blobs.values() if blob.is_new], lease)
-        raise
+    return await unless_refused(work, library, [blob.digest for blob in blobs.values() if blob.is_new], lease)
 
 
 def _licenses(library: Library, listing: Listing, chosen: Chosen, blobs: Mapping[str, Blob]) -> tuple[str, ...] | None:

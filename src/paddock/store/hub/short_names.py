@@ -16,13 +16,12 @@ from importlib import resources
 from pathlib import Path
 
 from paddock.errors import BadRequest, InvalidName, InvalidOption
-from paddock.store.durable import told_plainly
 from paddock.store.hub.source import HubSource, hub_source
 from paddock.store.names import DEFAULT_HOST, DEFAULT_NAMESPACE, ModelName
+from paddock.store.own_file import read_own_file
 
 OWN_FILE = "names.toml"
 """What the user's own table is called, in Paddock's home folder."""
-MAX_TABLE_BYTES = 1024 * 1024
 
 ShortNames = Mapping[str, HubSource]
 """By `ModelName.key`."""
@@ -38,13 +37,9 @@ def load_short_names(home: Path | None = None) -> ShortNames:
 
 
 def _own(home: Path | None) -> ShortNames:
-    path = home / OWN_FILE if home else None
-    with told_plainly():
-        if path is None or not path.is_file():
-            return {}
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise InvalidOption(f"{OWN_FILE} is larger than {MAX_TABLE_BYTES} bytes.")
-        data = path.read_bytes()
+    data = read_own_file(home, OWN_FILE)
+    if data is None:
+        return {}
     try:
         text = data.decode()
     except UnicodeDecodeError:

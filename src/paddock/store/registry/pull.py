@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from paddock.errors import BadRequest, NoAccess, NotFound, RemoteFailed, StoreError, UnsupportedModel
+from paddock.errors import NoAccess, NotFound, RemoteFailed, StoreError
 from paddock.store.blobs import Blob
 from paddock.store.leases import Lease
 from paddock.store.library import Library, StoredModel
@@ -22,10 +22,11 @@ from paddock.store.registry.source import RegistrySource
 from paddock.store.registry.vet import check_said
 from paddock.store.transfer.fetch import Fetcher, Source
 from paddock.store.transfer.partial import in_thread
-from paddock.store.transfer.patience import retried
+from paddock.store.transfer.patience import MOST_ROUNDS, retried
 from paddock.store.transfer.progress import Board, Sum
 from paddock.store.transfer.ranges import Ahead
 from paddock.store.transfer.reach import Reach
+from paddock.store.transfer.refused import unless_refused
 from paddock.store.transfer.remote_file import RemoteFile
 from paddock.store.transfer.room import check_room
 from paddock.store.transfer.together import together
@@ -35,8 +36,6 @@ TENSORS_AT_ONCE = 16
 """Of a model with a blob for each tensor, most of which are small."""
 FIRST_FAILURES = 3
 """How often in a row the manifest may fail to come."""
-MOST_ROUNDS = 3
-"""How often what somebody has removed meanwhile is fetched anew."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -153,12 +152,7 @@ class _Pull:
             self._board.tell(f"sha256:{file.sha256}", file.size_bytes, come_bytes, name)
 
     async def _refusing(self, work: Awaitable[_Result]) -> _Result:
-        """What `work` gives; where it refuses the model, what came for it is removed again."""
-        try:
-            return await work
-        except (BadRequest, UnsupportedModel):
-            await in_thread(self._library.discard, self._new, self._lease)
-            raise
+        return await unless_refused(work, self._library, self._new, self._lease)
 
     async def _finish(self) -> StoredModel:
         """Look at what has come as at the files of any new model, and give it its name."""

@@ -20,13 +20,12 @@ from pathlib import Path
 import msgspec
 
 from paddock.errors import InvalidOption
-from paddock.store.durable import told_plainly
+from paddock.store.own_file import read_own_file
 from paddock.store.transfer.ranges import AHEAD_BYTES, PART_BYTES
 from paddock.store.transfer.web import origin_of
 
 OWN_FILE = "registries.toml"
 """What the user's table is called, in Paddock's home folder."""
-MAX_TABLE_BYTES = 1024 * 1024
 
 _OLLAMA_FOLDERS = ("/usr/share/ollama/.ollama/models", "/var/lib/ollama/models")
 """Where its service keeps models on Linux."""
@@ -94,13 +93,9 @@ def _is_store(folder: Path) -> bool:
 def load_registries(home: Path | None) -> Mapping[str, Registry]:
     """The user's table, by lower-case host as it stands in names. InvalidOption, with a sentence that names the entry,
     for one that makes no sense. Blocks."""
-    path = home / OWN_FILE if home else None
-    with told_plainly():
-        if path is None or not path.is_file():
-            return {}
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise InvalidOption(f"{OWN_FILE} is larger than {MAX_TABLE_BYTES} bytes.")
-        data = path.read_bytes()
+    data = read_own_file(home, OWN_FILE)
+    if data is None:
+        return {}
     try:
         table = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):

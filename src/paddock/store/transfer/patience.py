@@ -14,6 +14,8 @@ MOST_FAILURES = 6
 """In a row. One that brought `WORTH_BYTES` before it begins a new row, so that a bad line ends too, if slowly."""
 WORTH_BYTES = 8 * 1024 * 1024
 LONGEST_PAUSE_SECONDS = 30.0
+MOST_ROUNDS = 3
+"""How often what somebody has removed or damaged meanwhile is fetched anew."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
