@@ -1,7 +1,8 @@
 """What the API costs: processor time of the server for each token, and how much later a token reaches its client.
 
 The runner is one without a model, whose tokens are the times of their writing. A client takes them through the whole
-server in each dialect, and in turn straight from the runner's socket; what lies between is the API's.
+server in each dialect, and in turn straight from the runner's socket; what lies between is the API's. Tokens of one
+step of a batch, as an engine makes them, tell what the processor pays; spread ones tell by how much they are late.
 
     python bench/api_latency.py [--rounds 3] [--tokens 256] [--pace 20]
 """
@@ -27,6 +28,7 @@ from typing import Any
 
 import httpx
 import psutil
+from quiet import quietest
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -37,6 +39,8 @@ MOST_PROCESSOR_MS = 0.15
 """Of the server for each token, with sixteen streams at once."""
 MOST_FIRST_MS = 5.0
 """Later than straight from the runner, for the first token."""
+TRIES = 3
+"""For a figure that the machine's host disturbs."""
 CONCURRENCIES = (1, 16)
 _FIRSTS = 20
 """Answers of one token that are asked for in each round, one after the other, to time first tokens by."""
@@ -149,16 +153,21 @@ async def run(place: Place, requests: Sequence[bytes], tokens: int, *, is_straig
     )
 
 
-def texts(concurrency: int, tokens: int, pace_ms: float) -> list[str]:
-    """What each stream asks of the runner; their beats are spread, so that none waits for another's token."""
+def spread(concurrency: int, tokens: int, pace_ms: float) -> list[str]:
+    """What each stream asks of the runner where none may wait for another's token: what tokens are delayed by."""
     return [f"{tokens} {pace_ms:g} {number / concurrency:g}" for number in range(concurrency)]
+
+
+def batched(concurrency: int, tokens: int, pace_ms: float) -> list[str]:
+    """What each asks where all get their tokens in one step, as an engine's do: what tokens cost."""
+    return [f"{tokens} {pace_ms:g} 0"] * concurrency
 
 
 async def measure(
     place: Place, dialect: Dialect, concurrency: int, tokens: int, pace_ms: float
 ) -> tuple[Figures, Figures]:
     """Through the server, and straight from the runner."""
-    asked = texts(concurrency, tokens, pace_ms)
+    asked = spread(concurrency, tokens, pace_ms)
     straight = [
         _http("runner", "/chat", encode(ChatRequest(messages=(ChatMessage(role="user", content=text),))))
         for text in asked
@@ -167,10 +176,26 @@ async def measure(
     return through, await run(place, straight, tokens, is_straight=True)
 
 
-async def measure_firsts(place: Place, dialect: Dialect, pace_ms: float) -> tuple[Figures, Figures]:
+def measure_cost(place: Place, dialect: Dialect, concurrency: int, tokens: int, pace_ms: float) -> float:
+    """Processor milliseconds of the server for each token."""
+    requests = list(map(dialect.request, batched(concurrency, tokens, pace_ms)))
+    return quietest(lambda: asyncio.run(run(place, requests, tokens, is_straight=False)).processor, TRIES)[0]
+
+
+def measure_firsts(place: Place, dialect: Dialect, pace_ms: float) -> tuple[Figures, Figures]:
     """The same of many answers of one token, each alone."""
-    pairs = [await measure(place, dialect, 1, 1, pace_ms) for _ in range(_FIRSTS)]
-    through, straight = (Figures((), tuple(each.firsts[0] for each in side)) for side in zip(*pairs, strict=True))
+    return quietest(lambda: asyncio.run(_firsts(place, dialect, pace_ms)), TRIES)[0]
+
+
+async def _firsts(place: Place, dialect: Dialect, pace_ms: float) -> tuple[Figures, Figures]:
+    return joined([await measure(place, dialect, 1, 1, pace_ms) for _ in range(_FIRSTS)])
+
+
+def joined(pairs: Sequence[tuple[Figures, Figures]]) -> tuple[Figures, Figures]:
+    """First tokens of all these, as if they had been measured in one go."""
+    through, straight = (
+        Figures((), tuple(first for each in side for first in each.firsts)) for side in zip(*pairs, strict=True)
+    )
     return through, straight
 
 
@@ -262,13 +287,13 @@ class Row:
     first: float
 
 
-def row_of(pairs: Sequence[tuple[Figures, Figures]], firsts: Sequence[tuple[Figures, Figures]]) -> Row:
-    """The middle of several rounds, each the difference between through and straight; `firsts` is for first tokens."""
+def row_of(costs: Sequence[float], pairs: Sequence[tuple[Figures, Figures]], firsts: tuple[Figures, Figures]) -> Row:
+    """The middle of several rounds, each the difference between through and straight; `firsts` are first tokens."""
     return Row(
-        processor=statistics.median(through.processor for through, _ in pairs),
+        processor=statistics.median(costs),
         lag=statistics.median(_quantile(a.lags, 0.5) - _quantile(b.lags, 0.5) for a, b in pairs),
         late=statistics.median(_quantile(a.lags, 0.99) - _quantile(b.lags, 0.99) for a, b in pairs),
-        first=statistics.median(statistics.median(a.firsts) - statistics.median(b.firsts) for a, b in firsts),
+        first=statistics.median(firsts[0].firsts) - statistics.median(firsts[1].firsts),
     )
 
 
@@ -280,8 +305,9 @@ def measure_all(rounds: int, tokens: int, pace_ms: float, dialects: dict[str, Di
         asyncio.run(measure(place, DIALECTS["Ollama chat"], max(CONCURRENCIES), tokens, pace_ms))
         for name, concurrency in track(cases, "Measuring", console=Console(stderr=True)):
             pairs = [asyncio.run(measure(place, dialects[name], concurrency, tokens, pace_ms)) for _ in range(rounds)]
-            alone = [asyncio.run(measure_firsts(place, dialects[name], pace_ms)) for _ in range(rounds)]
-            rows[name, concurrency] = row_of(pairs, alone if concurrency == 1 else pairs)
+            alone = [measure_firsts(place, dialects[name], pace_ms) for _ in range(rounds if concurrency == 1 else 0)]
+            costs = [measure_cost(place, dialects[name], concurrency, tokens, pace_ms) for _ in range(rounds)]
+            rows[name, concurrency] = row_of(costs, pairs, joined(alone or pairs))
     return rows
 
 

@@ -23,6 +23,7 @@ from paddock.store.names import ModelName
 HOME = Path(os.environ.get("BENCH_PEERS", Path.home() / ".cache" / "paddock-bench"))
 BACKEND = os.environ.get("BENCH_BACKEND", "cpu")
 """What MLX computes with, as its extras name it: cpu, cuda12 or cuda13."""
+IS_CPU = BACKEND == "cpu"
 _MLX = f"mlx[{BACKEND}]"
 _HERE = Path(__file__).parent
 _SOURCE = _HERE.parent.parent / "src"
@@ -43,7 +44,7 @@ class Peer:
     @property
     def environment(self) -> Path:
         """Its virtual environment, one for each backend."""
-        return HOME / (self.name if BACKEND == "cpu" else f"{self.name}-{BACKEND}")
+        return HOME / (self.name if IS_CPU else f"{self.name}-{BACKEND}")
 
     def install(self) -> None:
         """Make the environment, unless it is there."""
