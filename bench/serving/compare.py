@@ -1,13 +1,14 @@
 """Servers side by side: the same model, the same machine, prompts of the same length, one server at a time, several
 passes.
 
-    python bench/serving/compare.py [--passes 3] [--tokens 256] [--quick] [--no-stock] [--png FILE] [--only NAME ...]
+    python bench/serving/compare.py [--passes 3] [--tokens 192] [--quick] [--no-stock] [--png FILE] [--only NAME ...]
 
 Each pass starts every server anew, measures it and stops it; figures are medians of passes, ratios are medians of the
 ratios within a pass, so that they hold when the machine's speed drifts. The engine alone and Paddock are measured in
-turn, several times in a pass. What the machine's host disturbs is measured again (`quiet.py`). With MLX's own BLAS, the
-others are so slow that the first pass is enough. BENCH_PEERS is the folder of the other servers' environments,
-BENCH_BACKEND what MLX computes with in them: cpu, cuda12 or cuda13. On a GPU there is no BLAS to share.
+turn, several times in a pass. What the machine's host disturbs is measured again (`quiet.py`). What takes long of the
+others, latencies and everything with MLX's own BLAS, is measured in the first pass only. BENCH_PEERS is the folder of
+the other servers' environments, BENCH_BACKEND what MLX computes with in them: cpu, cuda12 or cuda13. On a GPU there is
+no BLAS to share.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ from rich.console import Console
 PROMPT_TOKENS, LONG_TOKENS = 64, 16_000
 TURNS = 5
 """How often in a pass the engine alone and Paddock are measured in turn."""
-LATENCY_TRIES = 3
+FEWER_TRIES = 3
+"""For what takes long."""
 
 log = Console(stderr=True)
 _seeds = itertools.count(100)
@@ -64,6 +66,7 @@ class Plan:
     folder: Path
     tokens: int
     with_latency: bool
+    with_stock: bool
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,10 @@ def rate_and_cost(subject: Subject, count: int, tokens: int) -> tuple[float, flo
     return subject.rate(given, tokens), (processor_s(subject.process) - before_s) / (count * tokens)
 
 
-def add_latency(figures: Figures, place: Place, tokens: int) -> None:
+def add_latency(figures: Figures, place: Place, tokens: int, tries: int) -> None:
     """First tokens, cold and after a shared beginning, and token gaps, alone and beside a long prompt."""
-    (figures.cold_s, figures.shared_s), _ = quietest(lambda: first_seconds(place), LATENCY_TRIES)
-    (figures.alone_s, figures.beside_s), _ = quietest(lambda: gap_seconds(place, tokens), LATENCY_TRIES)
+    (figures.cold_s, figures.shared_s), _ = quietest(lambda: first_seconds(place), tries)
+    (figures.alone_s, figures.beside_s), _ = quietest(lambda: gap_seconds(place, tokens), tries)
 
 
 def first_seconds(place: Place) -> tuple[float, float]:
@@ -156,20 +159,20 @@ def prompts(count: int) -> list[str]:
     return [prompt_of(PROMPT_TOKENS // 2, seed=next(_seeds)) for _ in range(count)]
 
 
-def one_pass(plan: Plan, peers: list[Peer], with_stock: bool) -> dict[str, Figures]:
+def one_pass(plan: Plan, peers: list[Peer], is_first: bool) -> dict[str, Figures]:
     """Every server once."""
     log.print(f"measuring {PADDOCK} …")
     with engine_alone(plan.folder) as engine, paddock_serving(plan.folder) as place:
         found = measure_rates({ENGINE: engine, PADDOCK: server(place)}, plan.tokens, TURNS, TRIES)
         if plan.with_latency:
-            add_latency(found[PADDOCK], place, plan.tokens)
-    for name, starting, is_worth in peer_servers(plan, peers, with_stock):
+            add_latency(found[PADDOCK], place, plan.tokens, FEWER_TRIES)
+    for name, starting, is_worth in peer_servers(plan, peers, plan.with_stock and is_first):
         log.print(f"measuring {name} …")
         try:
             with starting as place:
-                found |= measure_rates({name: server(place)}, plan.tokens, 1, TRIES if is_worth else 1)
-                if plan.with_latency and is_worth:
-                    add_latency(found[name], place, plan.tokens)
+                found |= measure_rates({name: server(place)}, plan.tokens, 1, FEWER_TRIES if is_worth else 1)
+                if plan.with_latency and is_worth and is_first:
+                    add_latency(found[name], place, plan.tokens, 1)
         except RuntimeError as error:
             log.print(f"{name} is left out: {error}")
     return found
@@ -190,7 +193,7 @@ def main() -> int:
     """Print the tables, draw them, and judge: exit status 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--tokens", type=int, default=192)
     parser.add_argument("--quick", action="store_true", help="rates only")
     parser.add_argument("--no-stock", dest="stock", action="store_false", help="leave MLX's own BLAS out")
     parser.add_argument("--png", type=Path)
@@ -200,8 +203,8 @@ def main() -> int:
     for peer in peers:
         peer.install()
     with tempfile.TemporaryDirectory() as place:
-        plan = Plan(write_checkpoint(Path(place) / "model"), arguments.tokens, not arguments.quick)
-        passes = [one_pass(plan, peers, arguments.stock and index == 0) for index in range(arguments.passes)]
+        plan = Plan(write_checkpoint(Path(place) / "model"), arguments.tokens, not arguments.quick, arguments.stock)
+        passes = [one_pass(plan, peers, is_first=index == 0) for index in range(arguments.passes)]
     names = list(passes[0])
     print_rates(passes, names)
     print_costs(passes, names)
