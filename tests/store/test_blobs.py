@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import threading
@@ -161,3 +162,31 @@ def test_what_is_too_large_for_its_purpose_is_not_read(blobs):
     assert blobs.read(blob.digest, 100) == b"x" * 100
     with pytest.raises(BadRequest):
         blobs.read(blob.digest, 99)
+
+
+def test_an_upload_that_was_taken_for_a_dead_ones_begins_anew(blobs, monkeypatch):
+    lock, taken = fcntl.flock, []
+
+    def late(file, operation):
+        monkeypatch.undo()
+        taken.extend(blobs.dead_uploads())
+        blobs.remove_upload(taken[0])
+        lock(file, operation)
+
+    monkeypatch.setattr("paddock.store.blobs.fcntl.flock", late)
+    with blobs.writer() as writer:
+        writer.write(b"late")
+        blob = writer.commit()
+
+    assert blobs.is_intact(blob.digest)
+    assert len(taken) == 1
+
+
+def test_an_upload_that_goes_on_is_not_removed(blobs):
+    with blobs.writer() as writer:
+        [partial] = blobs._folder.iterdir()
+
+        blobs.remove_upload(partial)
+
+        assert partial.exists()
+        writer.commit()

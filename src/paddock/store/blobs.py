@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from paddock.errors import BadRequest, InvalidName, NotFound, StoreFull
@@ -49,10 +50,9 @@ class BlobWriter:
         self._partial = partial
         self._expected_bytes = size_bytes
         self._lease = lease
-        self._file = partial.open("xb", buffering=0)
+        self._file = _new_and_locked(partial)
         self._hash = hashlib.sha256()
         self._size = 0
-        fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def reserve(self) -> None:
         """Set room aside for what is expected; StoreFull, telling how much is short, where there is not so much."""
@@ -237,6 +237,22 @@ class Blobs:
             with contextlib.suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 yield path
+
+    def remove_upload(self, path: Path) -> None:
+        """Remove the file of an upload that nobody writes any more, unless somebody has just begun to."""
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _new_and_locked(path: Path) -> FileIO:
+    """A new file that is locked. Before it was, somebody may have taken it for a dead one's and removed it."""
+    while True:
+        file = path.open("xb", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():
+            return file
+        file.close()
 
 
 def blob_not_found(digest: str) -> NotFound:

@@ -24,9 +24,6 @@ from paddock.store.manifests import NAME_PARTS, ManifestFile, Manifests, is_dama
 from paddock.store.transfer import partial
 from paddock.store.transfer.partial import Partials
 
-MOST_LOOKS = 10
-"""How often the manifests are read again because one has changed meanwhile."""
-
 Tell = Callable[[int, int], None]
 """Takes how many bytes were read, and how many are to be."""
 
@@ -127,16 +124,15 @@ def remove_damaged(library: Library, report: Report) -> tuple[str, ...]:
 
 
 def _hold_all(manifests: Manifests, lease: Lease) -> list[ManifestFile]:
-    """All manifests, with a lease on what they need since before the last of them was read."""
-    before = list(manifests.listed())
-    for _ in range(MOST_LOOKS):
-        found = [file for name in manifests.names() if (file := manifests.read_exactly(name)) is not None]
-        lease.add(digest for file in found for digest in quarantine.digests_in(file.data))
-        after = list(manifests.listed())
-        if before == after:
-            return found
-        before = after
-    raise StoreError("The store changes faster than it can be checked: try again when less is going on.")
+    """All manifests, with a lease on what they need."""
+    found: list[ManifestFile] = []
+
+    def needed() -> set[str]:
+        found.extend(filter(None, map(manifests.read_exactly, manifests.names())))
+        return {digest for file in found for digest in quarantine.digests_in(file.data)}
+
+    lease.add_found(needed)
+    return found
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ class Collector:
                 shutil.rmtree(each.path, ignore_errors=True)
             elif each.kind is Kind.BLOB:
                 self._blobs.remove(each.path.name)
+            elif each.kind is Kind.UPLOAD:
+                self._blobs.remove_upload(each.path)
             elif each.kind is Kind.DOWNLOAD:
                 partials.remove(each.path)
             else:

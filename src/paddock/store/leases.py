@@ -41,10 +41,14 @@ class Lease:
     def add(self, digests: Iterable[str]) -> None:
         """Hold these blobs too, and only then look whether they are there. Blocks while the store is locked, so it is
         never called by who has locked it. Does nothing when the lease is over. StoreError."""
-        lines = "".join(f"{parse_digest(digest)}\n" for digest in digests).encode()
-        if not lines:
-            return
+        given = tuple(digests)
+        if given:
+            self.add_found(lambda: given)
+
+    def add_found(self, find: Callable[[], Iterable[str]]) -> None:
+        """As `add`, of what `find` finds while the store is locked, so that none of it can have gone meanwhile."""
         with self._lock(), self._using, told_plainly():
+            lines = "".join(f"{parse_digest(digest)}\n" for digest in find()).encode()
             while lines and not self._is_over:
                 lines = lines[os.write(self._descriptor, lines) :]
 

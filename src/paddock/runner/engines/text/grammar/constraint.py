@@ -16,6 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
@@ -25,9 +26,11 @@ from tokenizers import Tokenizer
 from paddock.errors import BadRequest, PaddockError, Unsupported
 from paddock.runner.engines.text.grammar import tool_grammar
 from paddock.runner.engines.text.grammar.json_place import JsonPlace
-from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, leads_to_end, row_of
+from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, row_of
+from paddock.runner.engines.text.grammar.samples import samples_of
 from paddock.runner.engines.text.grammar.schema_size import largest_part_bytes
 from paddock.runner.engines.text.grammar.schema_vetting import vet
+from paddock.runner.engines.text.grammar.shortest_end import EndFinder, leads_to_end
 from paddock.runner.engines.text.grammar.tool_grammar import CallableTool, CallStyle
 from paddock.runner.watch import Watch
 
@@ -40,6 +43,8 @@ MAX_KEPT_BYTES = 4 * 1024 * 1024
 MAX_NUMBER_CHARACTERS = 24
 MAX_SHORTEST_TOKENS = 4096
 """In single bytes. A schema is refused if its shortest answer is longer, since the end could not be found in time."""
+MAX_SAMPLES = 100
+"""Of patterns and formats."""
 _NEAR_END_TOKENS = 4
 """So close to its end, one token may end a call and begin another."""
 MIN_MARGIN_TOKENS = 16
@@ -67,6 +72,7 @@ class Grammar:
     shortest_tokens: int
     margin_tokens: int
     """How much longer one token can make the shortest end of an answer."""
+    ends: EndFinder
     reopening_tokens: int = 0
     """How much longer a token can make it that begins one more call where the answer could have ended."""
     opening_token: int | None = None
@@ -157,7 +163,7 @@ class Constraint:
             return
         # Within a string the end stays what it was.
         if self._end is None or not leads_to_end(self._matcher, self._end):
-            self._end = self._lexicon.shortest_end(self._matcher, self._place, MAX_SHORTEST_TOKENS)
+            self._end = self._grammar.ends.shortest_end(self._matcher, self._place, MAX_SHORTEST_TOKENS)
         if self._end is None:
             self._check_at = remaining // 2
         elif not self._look_again(remaining, len(self._end)):
@@ -279,16 +285,19 @@ class Constraints:
     def _approved(self, text: str, schemas: Sequence[Mapping[str, Any]]) -> Grammar:
         """The grammar, once it has been compiled and its shortest answer found."""
         largest_bytes = max(map(largest_part_bytes, schemas), default=0)
+        samples = dict.fromkeys(sample for schema in schemas for sample in samples_of(schema))
+        ends = EndFinder(self._known, islice(samples, MAX_SAMPLES))
         with self._watch.allow(COMPILE_SECONDS, _TOO_SLOW):
             matcher = _matcher(text, self._known)
             if not matcher.is_error():
                 self._known.fill(matcher)
             if matcher.is_error():
                 raise _refusal(matcher.get_error())
-            shortest = self._known.shortest_end(matcher, JsonPlace(), MAX_SHORTEST_TOKENS)
+            shortest = ends.shortest_end(matcher, JsonPlace(), MAX_SHORTEST_TOKENS)
         if shortest is None:
             raise BadRequest("The JSON schema has no answer that is short enough to ever end: check its bounds.")
-        return Grammar(text, len(shortest), max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN))
+        margin_tokens = max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN)
+        return Grammar(text, len(shortest), margin_tokens, ends)
 
 
 def _most_tokens_around_a_call(tools: Sequence[CallableTool], style: CallStyle) -> int:

@@ -14,7 +14,8 @@ class JsonPlace:
         self.in_string = False
         self.number_length = 0
         """Bytes so far of the number that the text ends in; 0 outside of numbers."""
-        self._is_escaped = False
+        self.is_escaped = False
+        """Whether the next byte in a string means itself, even a quote."""
 
     def feed(self, text: bytes) -> None:
         for byte in text:
@@ -30,13 +31,13 @@ class JsonPlace:
     def copy(self) -> JsonPlace:
         """The same place, to go on from independently."""
         other = JsonPlace()
-        other.in_string, other.number_length, other._is_escaped = self.in_string, self.number_length, self._is_escaped
+        other.in_string, other.number_length, other.is_escaped = self.in_string, self.number_length, self.is_escaped
         return other
 
     def _in_string(self, byte: int) -> None:
-        if self._is_escaped:
-            self._is_escaped = False
+        if self.is_escaped:
+            self.is_escaped = False
         elif byte == _BACKSLASH:
-            self._is_escaped = True
+            self.is_escaped = True
         elif byte == _QUOTE:
             self.in_string = False

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, takewhile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +18,7 @@ Row = NDArray[np.uint32]
 
 _WORD_BITS = 32
 _EXPONENT = re.compile(rb"[0-9][eE]")
-_BETWEEN_VALUES = b'}]:,"0123456789nft-'
-"""What ends soonest, where several bytes may follow outside of strings."""
 _PLAINEST_FIRST = sorted(range(256), key=lambda byte: (byte > 126, not chr(byte).isalnum(), byte))
-_TRIED_FIRST = 5
 
 
 class Lexicon:
@@ -53,8 +48,10 @@ class Lexicon:
             text: token for text, token in self.marks.items() if self.is_special(token)
         }
         spelt = [(token, self.bytes_of(token)) for token in range(min(vocabulary, known)) if not self.is_special(token)]
-        self._by_byte = {text[0]: token for token, text in reversed(spelt) if len(text) == 1}
-        self._single_bytes = np.array([self._by_byte[byte] for byte in _PLAINEST_FIRST if byte in self._by_byte])
+        self.by_byte: Mapping[int, int] = {text[0]: token for token, text in reversed(spelt) if len(text) == 1}
+        """The tokens of one byte."""
+        self.plainest_first = [self.by_byte[byte] for byte in _PLAINEST_FIRST if byte in self.by_byte]
+        """The same, letters and digits before others."""
         exponents = row_of((token for token, text in spelt if _EXPONENT.search(text)), self.words)
         starting = row_of((token for token, text in spelt if text[:1] in (b"e", b"E")), self.words)
         going_on = row_of((token for token, text in spelt if text and text[0] in NUMBER_BYTES), self.words)
@@ -96,63 +93,6 @@ class Lexicon:
         narrowed: Row = row & kept
         return narrowed if narrowed.any() else row
 
-    def shortest_end(self, matcher: LLMatcher, place: JsonPlace, most_tokens: int) -> list[int] | None:
-        """Tokens that bring the matcher to an end soon; None if `most_tokens` single bytes do not.
-
-        A greedy walk, one byte at a time: out of a string and out of objects and lists as soon as it is allowed. Where
-        it has to choose otherwise, it takes the byte that it took least often so far, in this string or outside of all,
-        so that no loop of a grammar holds it. What it finds is then written with fewer, longer tokens.
-        """
-        walker, place = matcher.deep_copy(), place.copy()
-        taken_outside, taken_within = Counter[int](), Counter[int]()
-        path: list[int] = []
-        while not walker.is_accepting():
-            was_in_string = place.in_string
-            taken = taken_within if was_in_string else taken_outside
-            tokens = self._forced(walker) or self._next(walker, place, taken)
-            if not tokens or len(path) >= most_tokens or not walker.consume_tokens(tokens):
-                return None
-            taken.update(tokens)
-            path += tokens
-            place.feed(b"".join(map(self.bytes_of, tokens)))
-            if place.in_string and not was_in_string:
-                taken_within.clear()
-        shorter = self._merged(path)
-        return shorter if leads_to_end(matcher, shorter) else path
-
-    def _forced(self, walker: LLMatcher) -> list[int]:
-        """The bytes that must come next, as far as there are tokens for them."""
-        known = (self._by_byte.get(byte) for byte in walker.compute_ff_bytes())
-        return list(takewhile(lambda token: token is not None, known))  # type: ignore[arg-type]
-
-    def _next(self, walker: LLMatcher, place: JsonPlace, taken: Counter[int]) -> list[int]:
-        preferred = self._soonest(place)
-        for token in preferred[:_TRIED_FIRST]:
-            if walker.validate_tokens([token]):
-                return [token]
-        row = self.fill(walker)
-        allowed = _within(row, preferred) or _within(row, self._single_bytes) or tokens_of(row)
-        fresh = next((token for token in allowed if token not in taken), None)
-        if fresh is not None or not allowed:
-            return [] if fresh is None else [fresh]
-        return [min(allowed, key=taken.__getitem__)]
-
-    def _soonest(self, place: JsonPlace) -> list[int]:
-        """The tokens of what ends soonest."""
-        order = b'"' if place.in_string else _BETWEEN_VALUES
-        return [self._by_byte[byte] for byte in order if byte in self._by_byte]
-
-    def _merged(self, path: list[int]) -> list[int]:
-        return [token for is_special, run in groupby(path, self.is_special) for token in self._run(is_special, run)]
-
-    def _run(self, is_special: bool, run: Iterator[int]) -> list[int]:
-        tokens = list(run)
-        try:
-            text = b"".join(map(self.bytes_of, tokens)).decode()
-        except UnicodeDecodeError:
-            return tokens
-        return tokens if is_special else list(self.native.greedy_tokenize(text))
-
 
 def _described(backend: Any) -> str:
     """The tokenizer as JSON. llguidance takes a SentencePiece decoder step by step, but not under its short name."""
@@ -162,12 +102,6 @@ def _described(backend: Any) -> str:
     replacement = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
     steps = [replacement, {"type": "ByteFallback"}, {"type": "Fuse"}]
     return json.dumps({**json.loads(text), "decoder": {"type": "Sequence", "decoders": steps}})
-
-
-def leads_to_end(matcher: LLMatcher, path: list[int]) -> bool:
-    """Whether these tokens may follow, and bring the matcher to an end."""
-    walker = matcher.deep_copy()
-    return bool(walker.consume_tokens(path) and walker.is_accepting())
 
 
 def words_of(vocabulary: int) -> int:
@@ -188,7 +122,7 @@ def tokens_of(row: Row) -> list[int]:
     return [int(token) for token in np.flatnonzero(bits)]
 
 
-def _within(row: Row, tokens: Sequence[int] | NDArray[np.int64]) -> list[int]:
+def within(row: Row, tokens: Sequence[int]) -> list[int]:
     """Those of the tokens that are set in a row, in their order."""
     ids = np.asarray(tokens, np.int64)
     is_set = row[ids // _WORD_BITS] >> (ids % _WORD_BITS).astype(np.uint32) & np.uint32(1)
