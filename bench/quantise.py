@@ -4,7 +4,8 @@
 
 The checkpoint has 117 MB in one file: the demo model made wider, so that it says the same in eight times as many
 channels. The text is of stories of the kind that it was trained on, always the same ones. Memory is what a process
-alone holds at most, imports and all; Paddock's bar is twice the largest file.
+alone holds at most, imports and all. Of int4 and int8 the perplexity may be 2 % above mlx-lm's, and the memory must be
+below twice the largest file. The quantised may read the text better than the source does, by luck.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ ROOT = Path(__file__).parents[1]
 WIDER, DEEPER = 8, 5
 STORIES = 8
 SAMPLE_SECONDS = 0.01
+JUDGED = ("int4", "int8")
 
 
 def main() -> None:
@@ -154,11 +156,17 @@ def _report(folder: Path) -> None:
         print(
             f"{kind:7} {sizes[0]:5.1f} {sizes[1]:6.1f}  {mine:6.3f} {other:6.3f} {100 * (mine / other - 1):+6.2f}"
             f"  {ours_seconds:5.1f} {theirs_seconds:6.1f}  {ours_bytes / 1e6:6.0f} {theirs_bytes / 1e6:6.0f}"
-            f"{'' if mine <= 1.02 * other and ours_bytes < 2 * size_bytes else '  BAR MISSED'}",
+            f"  {_verdict(kind, mine <= 1.02 * other and ours_bytes < 2 * size_bytes)}",
             flush=True,
         )
         shutil.rmtree(job)
         shutil.rmtree(theirs)
+
+
+def _verdict(kind: str, is_met: bool) -> str:
+    if kind not in JUDGED:
+        return ""
+    return "pass" if is_met else "FAIL"
 
 
 def _model(folder: Path) -> Any:

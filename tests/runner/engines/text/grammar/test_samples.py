@@ -34,7 +34,12 @@ def test_a_pattern_has_a_short_sample_in_which_it_is_found(pattern: str, sample:
     assert re.search(pattern, sample)
 
 
-@pytest.mark.parametrize("pattern", [r"\p{L}+", "^.{1000}$", "^a{99999999999}$", "(", r"^(a)\1$", "[^\x00-\U0010ffff]"])
+NESTED = "(" * 9 + "a" + "{200})" * 9
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\p{L}+", "^.{1000}$", "^a{99999999999}$", "(", r"^(a)\1$", "[^\x00-\U0010ffff]", "[[a]{300}", NESTED]
+)
 def test_what_is_written_otherwise_or_long_or_impossible_has_none(pattern: str) -> None:
     assert sample_of(pattern) is None
 

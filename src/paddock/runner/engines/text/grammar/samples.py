@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -45,7 +46,9 @@ def sample_of(pattern: str) -> str | None:
     """A text in which the pattern is found, near to the shortest; None for a pattern of no such text, or one that is
     written as Python's expressions are not. Whether it is right is for the caller to see."""
     try:
-        sample = "".join(map(_shortest, parser.parse(pattern)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what later versions of Python will read otherwise
+            sample = _of_all(parser.parse(pattern))
     except (re.error, _NoSample, OverflowError, RecursionError):
         return None
     return sample if len(sample.encode("utf-8", "replace")) <= MOST_BYTES else None
@@ -66,10 +69,16 @@ def _shortest(part: tuple[Any, Any]) -> str:
         return _of_all(value)
     if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
         least, _, repeated = value
-        return _of_all(repeated) * min(least, MOST_BYTES + 1) if least else ""
+        return _repeated(_of_all(repeated), least) if least else ""
     if code is codes.BRANCH:
         return min((_of_all(branch) for branch in value[1]), key=len)
     return _character(code, value)
+
+
+def _repeated(text: str, times: int) -> str:
+    if len(text) * times > MOST_BYTES:  # a few repetitions within each other are gigabytes
+        raise _NoSample
+    return text * times
 
 
 def _of_all(parts: Any) -> str:
