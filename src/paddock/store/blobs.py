@@ -116,15 +116,17 @@ class Blobs:
 
     def size(self, digest: str) -> int:
         """Bytes of a blob; NotFound when it is not there."""
-        if not self.has(digest):
+        with _there(digest):
+            status = self.path(digest).lstat()
+        if not stat.S_ISREG(status.st_mode):
             raise blob_not_found(digest)
-        return self.path(digest).stat().st_size
+        return status.st_size
 
     def read(self, digest: str, most_bytes: int) -> bytes:
         """A small blob's content; NotFound, or BadRequest when it is larger than it may be."""
         if self.size(digest) > most_bytes:
             raise BadRequest(f'blob "{digest}" is too large for its purpose: at most {most_bytes} bytes.')
-        with told_plainly():
+        with _there(digest):
             return self.path(digest).read_bytes()
 
     @contextlib.contextmanager
@@ -196,9 +198,9 @@ class Blobs:
             os.utime(self.path(digest), ns=(time.time_ns(), status.st_mtime_ns))  # and thereby its time of change
 
     def is_changed(self, digest: str) -> bool:
-        """Whether a blob has other content than when it came; reads all of it where that may be."""
+        """Whether a blob has other content than when it came; reads all of it where that may be. NotFound."""
         path = self.path(digest)
-        with told_plainly():
+        with _there(digest):
             status = path.stat()
             if self._stamps.holds(digest, status):
                 return False
@@ -243,6 +245,16 @@ class Blobs:
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             path.unlink()
+
+
+@contextlib.contextmanager
+def _there(digest: str) -> Iterator[None]:
+    """Turn errors into StoreError, and into NotFound where somebody has just removed the blob."""
+    with told_plainly():
+        try:
+            yield
+        except FileNotFoundError:
+            raise blob_not_found(digest) from None
 
 
 def _new_and_locked(path: Path) -> FileIO:
