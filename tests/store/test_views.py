@@ -41,14 +41,31 @@ def test_a_view_is_made_once(library, tmp_path):
     assert library.view(model).stat().st_ino == before
 
 
-@pytest.mark.parametrize("damage", ["missing", "foreign", "extra", "empty"])
+def test_a_view_that_is_read_stays_where_it_is_when_its_blobs_come_once_more(library, tmp_path):
+    view = library.view(make(library, tmp_path / "demo"))
+    folder = os.open(view, os.O_RDONLY)
+    make(library, tmp_path / "demo", "again")
+    assert all(blob.stat().st_nlink == 1 for blob in library.blobs._folder.iterdir())
+
+    library.view(library.get(named("again")))
+
+    os.close(os.open("config.json", os.O_RDONLY, dir_fd=folder))
+    os.close(folder)
+    assert view.stat().st_nlink == 2
+    assert all(path.stat().st_nlink == 2 for path in view.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["missing", "foreign", "extra", "empty", "folder"])
 def test_a_view_that_is_not_whole_is_built_anew(library, tmp_path, damage):
     model = make(library, tmp_path / "demo")
     view = library.view(model)
-    if damage in ("missing", "foreign"):
+    if damage in ("missing", "foreign", "folder"):
         (view / "config.json").unlink()
     if damage == "foreign":
         (view / "config.json").write_bytes(b"{}")
+    if damage == "folder":
+        (view / "config.json").mkdir()
+        (view / "config.json" / "other").write_bytes(b"")
     if damage == "extra":
         (view / "evil.py").write_bytes(b"")
     if damage == "empty":

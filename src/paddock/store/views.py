@@ -37,11 +37,13 @@ class Views:
     def _ensure(self, view: Path, layers: Sequence[Layer]) -> None:
         if self._is_whole(view, layers):
             return
-        shutil.rmtree(view, ignore_errors=True)
         building = self._folder / f".{view.name[:16]}.{secrets.token_hex(8)}"
         try:
             self._build(building, layers)
-            building.rename(view)
+            if view.is_dir():
+                _renew(view, building)
+            else:
+                building.rename(view)
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
@@ -59,8 +61,7 @@ class Views:
     def _is_whole(self, view: Path, layers: Sequence[Layer]) -> bool:
         """Whether each of these files, and no other, leads to its blob."""
         wanted = {layer.file_name: self._blobs.path(layer.digest) for layer in layers}
-        found = {str(path.relative_to(view)) for path in view.rglob("*") if path.is_symlink() or not path.is_dir()}
-        if found != wanted.keys():
+        if set(_files(view)) != wanted.keys():
             return False
         return all((view / name).exists() and (view / name).samefile(blob) for name, blob in wanted.items())
 
@@ -69,6 +70,24 @@ class Views:
             link = building / layer.file_name
             link.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             _link(self._blobs.path(layer.digest), link)
+
+
+def _renew(view: Path, building: Path) -> None:
+    """Give a view the files of another one by one, since a runner may be reading it: a blob that came once more is
+    another file of the same content."""
+    wanted = set(_files(building))
+    for name in set(_files(view)) - wanted:
+        (view / name).unlink()
+    for name in wanted:
+        if (view / name).is_dir() and not (view / name).is_symlink():
+            shutil.rmtree(view / name)
+        (view / name).parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        (building / name).replace(view / name)
+
+
+def _files(view: Path) -> list[str]:
+    """Everything in a view but folders, by its path within."""
+    return [str(path.relative_to(view)) for path in view.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 
 def draft_view(view: Path) -> Path:
