@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Collection
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -19,8 +20,9 @@ _RUN_STEPS = 100
 _ROUND_RUNS = 100
 
 
-def check(steps: int) -> Tally:
-    """Run at least so many steps; AssertionError for a law that does not hold."""
+def check(steps: int, until: Collection[str] = ()) -> Tally:
+    """Run at least so many steps, and up to four times as many until these outcomes were seen, some of which are rare;
+    AssertionError for a law that does not hold."""
     tally = Tally()
     hunt = settings(
         max_examples=_ROUND_RUNS,
@@ -30,7 +32,7 @@ def check(steps: int) -> Tally:
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
-    while tally.steps < steps:
+    while tally.steps < steps or (tally.steps < 4 * steps and not set(until) <= tally.outcomes.keys()):
         run_state_machine_as_test(machine(tally), settings=hunt)
     return tally
 
