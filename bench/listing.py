@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import httpx
+from quiet import quietest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -22,6 +23,7 @@ from paddock.store.library import Library  # noqa: E402
 from tests.road.conftest import road_from  # noqa: E402
 from tests.store.making import make, named  # noqa: E402
 
+MOST_MS = 50
 LONG_AGO = (1_700_000_000, 1_700_000_000)
 
 
@@ -44,20 +46,27 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         fill(Path(scratch, "models"), Path(scratch, "model"), given.models)
-        with road_from(Path(scratch, "home"), PADDOCK_MODELS=str(Path(scratch, "models"))) as road:
-            times_ms = [_listing_ms(road.url, given.models) for _ in range(given.rounds + 1)]
+        settings = {"PADDOCK_MODELS": str(Path(scratch, "models"))}
+        with road_from(Path(scratch, "home"), **settings) as road, httpx.Client(timeout=60) as client:
+            times_ms = [_listing_ms(client, road.url, given.models) for _ in range(given.rounds + 1)]
     warm = sorted(times_ms[1:])
     print(
         f"{given.models} models: first listing {times_ms[0]:.0f} ms, then p50 {statistics.median(warm):.1f} ms, "
-        f"least {warm[0]:.1f} ms, most {warm[-1]:.1f} ms"
+        f"least {warm[0]:.1f} ms, most {warm[-1]:.1f} ms; {MOST_MS} ms wanted: "
+        f"{'pass' if statistics.median(warm) <= MOST_MS else 'FAIL'}"
     )
 
 
-def _listing_ms(url: str, count: int) -> float:
-    begin = time.perf_counter()
-    models = httpx.get(f"{url}/api/tags", timeout=60).json()["models"]
-    taken_ms = (time.perf_counter() - begin) * 1000
-    assert len(models) == count
+def _listing_ms(client: httpx.Client, url: str, count: int) -> float:
+    """Until all of the answer is there; again where the machine's host takes processors away meanwhile."""
+
+    def once() -> tuple[httpx.Response, float]:
+        began = time.perf_counter()
+        answer = client.get(f"{url}/api/tags")
+        return answer, 1000 * (time.perf_counter() - began)
+
+    (answer, taken_ms), _ = quietest(once)
+    assert len(answer.json()["models"]) == count
     return taken_ms
 
 
