@@ -4,6 +4,7 @@ after the last one may have been lost in a power cut, whatever the file's length
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from paddock.store.durable import sync_file, sync_folder
@@ -39,16 +40,16 @@ class Marks:
         """The hash of everything up to the end of a chunk; None if it has no mark yet."""
         return self._hashes[index] if index < len(self._hashes) else None
 
-    def add(self, found: bytes) -> None:
-        """The next chunk is on the disk."""
+    def add(self, found: Sequence[bytes]) -> None:
+        """The next chunks are on the disk."""
         with self._path.open("r+b" if self._hashes else "wb") as file:
             file.seek(len(self._hashes) * _HASH_BYTES)
-            file.write(found)
+            file.write(b"".join(found))
             file.flush()
             sync_file(file.fileno())
         if not self._hashes:  # the names of both files
             sync_folder(self._path.parent)
-        self._hashes.append(found)
+        self._hashes += found
 
     def cut(self, count: int) -> None:
         """Forget all but the first of them."""

@@ -34,6 +34,7 @@ from paddock.store.leases import Lease
 from paddock.store.transfer.marks import Marks
 from paddock.store.transfer.marks import path_of as marks_of
 from paddock.store.transfer.remote_file import RemoteFile
+from paddock.store.transfer.syncing import Syncing
 
 FOLDER = "partial"
 """Below the root of the store."""
@@ -78,6 +79,9 @@ class Partial:
         self._file = file
         self._stream = stream
         self._marks = Marks(path)
+        self._unmarked: list[bytes] = []
+        """What the file hashes to at the ends of chunks that are written, and not durable yet."""
+        self._syncing = Syncing(self._mark)
         self._hashes = _Hashes.of(file)
         self._at_chunk = self._hashes.copy()
         """As they were where the last chunk began."""
@@ -149,7 +153,7 @@ class Partial:
         return full_told(self._path.parent, left_bytes, what, "free some space and pull again, what has come is kept")
 
     def _count(self, data: bytes) -> None:
-        """The hashes of what is written; each whole chunk is made durable, and marked."""
+        """The hashes of what is written; each whole chunk is made durable, and marked, while the next ones come."""
         rest = memoryview(data)
         while rest:
             room = self._marks.chunk_bytes - self.size_bytes % self._marks.chunk_bytes
@@ -163,14 +167,26 @@ class Partial:
         found, index = self._hashes.sha256.digest(), self.size_bytes // self._marks.chunk_bytes - 1
         mark = self._marks.at(index)
         if mark is None:
-            sync_file(self._stream.fileno())
-            self._marks.add(found)
+            self._unmarked.append(found)
+            self._syncing.ended()
         elif mark != found:
             raise _Torn
         self._at_chunk = self._hashes.copy()
 
+    def _mark(self, count: int) -> None:
+        """Make the next chunks durable and mark them; in a thread of its own."""
+        sync_file(self._stream.fileno())
+        self._marks.add(self._unmarked[:count])
+        del self._unmarked[:count]
+
+    def close(self) -> None:
+        """Mark all whole chunks that have come, as far as the disk lets it; blocks."""
+        self._syncing.finish()
+
     def restart(self) -> None:
         """Forget everything that has come; blocks."""
+        self._syncing.stop()
+        self._unmarked.clear()
         self._hashes, self.size_bytes = _Hashes.of(self._file), 0
         self._at_chunk = self._hashes.copy()
         with told_plainly():
@@ -195,6 +211,8 @@ class Partial:
         if lease is not None:
             lease.add((self.digest,))
         with told_plainly(), self._full_told():
+            self._syncing.settle()
+            self._syncing.stop()
             sync_file(self._stream.fileno())
         blob = blobs.take(self._path, self.digest, self.size_bytes)
         with told_plainly():
@@ -302,14 +320,22 @@ class Partials:
                 sync_folder(self._folder.parent)
         while (stream := _locked(path)) is None:  # noqa: ASYNC110 - another process sets no event
             await asyncio.sleep(LOOK_SECONDS)
+        partial = Partial(path, file, stream)
         try:
-            yield Partial(path, file, stream)
+            yield partial
         finally:
-            with contextlib.suppress(OSError):
-                status = path.stat()  # of another file, if ours has become a blob and somebody has begun anew
-                if status.st_size == 0 and status.st_ino == os.fstat(stream.fileno()).st_ino:
-                    path.unlink()
-            stream.close()
+            try:
+                await in_thread(partial.close)
+            finally:
+                self._release(path, stream)
+
+    def _release(self, path: Path, stream: FileIO) -> None:
+        """Close a file, and remove it if nothing has come of it."""
+        with contextlib.suppress(OSError):
+            status = path.stat()  # of another file, if ours has become a blob and somebody has begun anew
+            if status.st_size == 0 and status.st_ino == os.fstat(stream.fileno()).st_ino:
+                path.unlink()
+        stream.close()
 
     def abandoned(self, older_than_seconds: float = KEPT_SECONDS) -> Iterator[Path]:
         """The files that nobody has gone on with for so long."""
