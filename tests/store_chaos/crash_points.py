@@ -15,7 +15,7 @@ from paddock.store.library import Library
 from paddock.store.transfer import marks
 from tests.fakes.fake_hub import FakeHub
 from tests.store_chaos.power import Crash, Disk, Moment
-from tests.store_chaos.script import CHUNK_BYTES, Script, check_clean, seeded
+from tests.store_chaos.script import CHUNK_BYTES, MARK_BYTES, Script, check_clean, seeded
 
 PIECE_BYTES = 256 * 1024
 """Of what comes, written at once at most: then a chunk is synced while the next are there already."""
@@ -75,7 +75,7 @@ async def campaign(hub: FakeHub, folder: Path, count: int) -> Figures:
     """So many crashes, spread evenly over all moments and kinds."""
     figures = Figures()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(marks, "CHUNK_BYTES", CHUNK_BYTES)
+        patch.setattr(marks, "CHUNK_BYTES", MARK_BYTES)
         script = Script(hub, folder / "files")
         moments = await record(script, folder / "recorded")
         for number, (moment, kind) in enumerate(spread(moments, count)):

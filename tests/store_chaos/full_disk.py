@@ -23,7 +23,7 @@ from paddock.store.library import Library
 from paddock.store.transfer import marks, partial
 from tests.fakes.fake_hub import FakeHub
 from tests.store.hub.pulling import stored_bytes
-from tests.store_chaos.script import CHUNK_BYTES, Script, check_clean
+from tests.store_chaos.script import MARK_BYTES, Script, check_clean
 
 PLACES = (
     (blobs, "write_all"), (partial, "write_all"), (blobs, "sync_file"), (partial, "sync_file"), (durable, "_write_new"),
@@ -84,7 +84,7 @@ async def campaign(hub: FakeHub, folder: Path, count: int) -> Figures:
     """So many points, spread evenly over a run."""
     figures = Figures()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(marks, "CHUNK_BYTES", CHUNK_BYTES)
+        patch.setattr(marks, "CHUNK_BYTES", MARK_BYTES)
         script, whole = Script(hub, folder / "files"), Fault()
         with whole.waiting():
             await script.run(Library(folder / "counted"))

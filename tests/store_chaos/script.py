@@ -23,7 +23,9 @@ from tests.store.making import derive, make, named, write_model
 from tests.store_chaos.power import Moment
 
 CHUNK_BYTES = 64 * 1024
-"""Of the marks of what has come, in place of 16 MiB."""
+"""What a power cut may take of what has come, in place of 16 MiB."""
+MARK_BYTES = CHUNK_BYTES // 4
+"""Between two marks of what has come: that of one being made durable, three may be written."""
 
 
 def ignore(_done_bytes: int, _total_bytes: int) -> None:

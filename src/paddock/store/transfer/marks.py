@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paddock.store.durable import sync_file, sync_folder
 
-CHUNK_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
 _HASH_BYTES = 32
 
 
