@@ -56,7 +56,7 @@ def ratio(passes: Sequence[Pass], one: str, other: str, count: int) -> float:
 
 def print_rates(passes: Sequence[Pass], names: list[str]) -> None:
     """Tokens per second, and Paddock's as a multiple."""
-    table = _by_concurrency("Tokens per second by streams at once, and Paddock's multiple")
+    table = _by_concurrency("Tokens per second by streams at once, and Paddock's multiple", "host took")
     for name in names:
         cells = [
             text
@@ -70,7 +70,8 @@ def print_rates(passes: Sequence[Pass], names: list[str]) -> None:
 
 def print_costs(passes: Sequence[Pass], names: list[str]) -> None:
     """Processor time per token, and how much of Paddock's it is."""
-    table = _by_concurrency("Processor milliseconds per token, prompts included, and as a multiple of Paddock's")
+    title = "Processor milliseconds per token, prompts included, and as a multiple of Paddock's"
+    table = _by_concurrency(title, "passes")
     for name in names:
         runs = [each for each in passes if name in each]
         cells = []
@@ -79,7 +80,6 @@ def print_costs(passes: Sequence[Pass], names: list[str]) -> None:
             multiple = statistics.median(each[name].costs[count] / each[PADDOCK].costs[count] for each in runs)
             cells += [f"{1000 * cost_s:.2f}", f"{multiple:.2f}"]
         table.add_row(name, *cells, f"{len(runs)}")
-    table.columns[-1].header = "passes"
     Console().print(table)
 
 
@@ -100,13 +100,13 @@ def print_latencies(passes: Sequence[Pass], names: list[str]) -> None:
     Console().print(table)
 
 
-def _by_concurrency(title: str) -> Table:
+def _by_concurrency(title: str, last: str) -> Table:
     table = Table(title=title)
     table.add_column("")
     for count in CONCURRENCY:
         table.add_column(f"{count}", justify="right")
         table.add_column("x", justify="right", style="dim")
-    table.add_column("host took", justify="right")
+    table.add_column(last, justify="right")
     return table
 
 

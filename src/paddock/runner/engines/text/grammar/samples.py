@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -27,6 +27,15 @@ MOST_BYTES = 256
 """A longer one is no short end."""
 _TRIED_FIRST = "aA0 -_.:/@"
 _PLAIN = [*_TRIED_FIRST, *(character for character in map(chr, range(0x20, 0x7F)) if character not in _TRIED_FIRST)]
+
+_KINDS: dict[Any, Callable[[str], bool]] = {
+    codes.CATEGORY_DIGIT: lambda character: character.isdigit(),
+    codes.CATEGORY_NOT_DIGIT: lambda character: not character.isdigit(),
+    codes.CATEGORY_SPACE: lambda character: character.isspace(),
+    codes.CATEGORY_NOT_SPACE: lambda character: not character.isspace(),
+    codes.CATEGORY_WORD: lambda character: character.isalnum() or character == "_",
+    codes.CATEGORY_NOT_WORD: lambda character: not (character.isalnum() or character == "_"),
+}
 
 
 def samples_of(schema: Any) -> Iterator[str]:
@@ -110,12 +119,4 @@ def _allows(member: tuple[Any, Any], character: str) -> bool:
         return bool(character == chr(value))
     if code is codes.RANGE:
         return bool(value[0] <= ord(character) <= value[1])
-    kinds = {
-        codes.CATEGORY_DIGIT: character.isdigit(),
-        codes.CATEGORY_NOT_DIGIT: not character.isdigit(),
-        codes.CATEGORY_SPACE: character.isspace(),
-        codes.CATEGORY_NOT_SPACE: not character.isspace(),
-        codes.CATEGORY_WORD: character.isalnum() or character == "_",
-        codes.CATEGORY_NOT_WORD: not (character.isalnum() or character == "_"),
-    }
-    return code is codes.CATEGORY and kinds[value]
+    return code is codes.CATEGORY and _KINDS[value](character)
