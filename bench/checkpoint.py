@@ -69,5 +69,10 @@ def _write_tokenizer(folder: Path) -> None:
     source = random.Random(0)
     tokenizer.train_from_iterator((" ".join(_words(source, 50)) for _ in range(2000)), trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 32768}
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 32768,
+        "chat_template": template,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -9,12 +9,16 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from paddock.protocol import CompletionRequest, Failed, Sampling
 from paddock.runner.engines.base import Engine, EngineOptions
 from paddock.runner.engines.registry import make_engine
 from paddock.runner.hygiene import leave_torch_out, prepare_environment
+
+OPTIONS = EngineOptions(model_path=Path(), num_ctx=32768, parallel=16, prefix_cache_bytes=192 << 20)
+"""As the server settles them for this model: keeping what was read is the engine's work, not the road's."""
 
 
 def measure(engine: Engine, prompts: list[str], tokens: int) -> float:
@@ -34,7 +38,7 @@ def main() -> None:
     """Load the model, then measure on demand."""
     prepare_environment(os.environ, num_gpu=-1)
     leave_torch_out()
-    engine = make_engine("text", EngineOptions(model_path=Path(sys.argv[1]), num_ctx=32768, parallel=16))
+    engine = make_engine("text", replace(OPTIONS, model_path=Path(sys.argv[1])))
     engine.load(lambda _share: None)
     for line in sys.stdin:
         print(json.dumps(measure(engine, **json.loads(line))), flush=True)

@@ -1,19 +1,14 @@
-"""The load of the serving benchmark: what one client, or several at once, see of a server's streams.
-
-It speaks the two dialects that the servers have between them: Ollama's `/api/generate` and OpenAI's
-`/v1/completions`.
-"""
+"""The load of the serving benchmark: what one client, or several at once, see of a server's streams."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
+from dialects import COMPLETIONS, Dialect
 
 _SECONDS = 900
 
@@ -24,7 +19,7 @@ class Place:
 
     url: str
     model: str
-    is_ollama: bool = False
+    dialect: Dialect = COMPLETIONS
     process: int = 0
     """Id of the process that was started; it may have children."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -80,34 +75,12 @@ async def _ask(session: aiohttp.ClientSession, place: Place, prompt: str, tokens
 
 
 async def _pieces(session: aiohttp.ClientSession, place: Place, prompt: str, tokens: int) -> AsyncIterator[str]:
-    path = "/api/generate" if place.is_ollama else "/v1/completions"
-    body = _ollama_body(place.model, prompt, tokens) if place.is_ollama else _openai_body(place.model, prompt, tokens)
-    async with session.post(place.url + path, json=body, headers=place.headers) as response:
+    body = place.dialect.body(place.model, prompt, tokens)
+    async with session.post(place.url + place.dialect.path, json=body, headers=place.headers) as response:
         if response.status != 200:
             raise RuntimeError(f"{place.url} answered {response.status}: {(await response.text())[:300]}")
         async for line in response.content:
-            yield _ollama_piece(line) if place.is_ollama else _openai_piece(line)
-
-
-def _ollama_body(model: str, prompt: str, tokens: int) -> dict[str, Any]:
-    options = {"temperature": 0, "num_predict": tokens, "num_ctx": 32768}
-    return {"model": model, "prompt": prompt, "raw": True, "options": options}
-
-
-def _openai_body(model: str, prompt: str, tokens: int) -> dict[str, Any]:
-    return {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
-
-
-def _ollama_piece(line: bytes) -> str:
-    return str(json.loads(line).get("response", "")) if line.strip() else ""
-
-
-def _openai_piece(line: bytes) -> str:
-    text = line.removeprefix(b"data:").strip()
-    if not line.startswith(b"data:") or text == b"[DONE]":
-        return ""
-    choices = json.loads(text).get("choices") or [{}]
-    return str(choices[0].get("text") or "")
+            yield place.dialect.piece(line)
 
 
 def _gaps(stream: Stream) -> list[float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from dialects import CHAT, COMPLETIONS, GENERATE, Dialect
 from load import Place
 
 from paddock.store.create import import_folder
@@ -40,6 +41,7 @@ class Peer:
     """After the environment's folder of programs; {folder} is the model, {port} where to listen."""
     unwanted: tuple[str, ...] = ()
     """Packages that come along and break it."""
+    dialect: Dialect = COMPLETIONS
 
     @property
     def environment(self) -> Path:
@@ -72,7 +74,7 @@ class Peer:
             url,
             process,
         ):
-            yield Place(url, str(folder), process=process)
+            yield Place(url, str(folder), self.dialect, process)
 
 
 _TORCH = "torch==2.13.0"
@@ -100,6 +102,7 @@ PEERS = (
         "mlx-vlm",
         ("mlx-vlm", _MLX),
         ("python", "-m", "mlx_vlm", "server", "--model", "{folder}", "--port", "{port}"),
+        dialect=CHAT,
     ),
 )
 
@@ -119,7 +122,7 @@ def paddock_serving(folder: Path) -> Iterator[Place]:
     }
     command = [sys.executable, "-m", "paddock", "serve"]
     with _running(command, variables, f"http://127.0.0.1:{port}", home / "server.log") as (url, process):
-        yield Place(url, "bench", is_ollama=True, process=process)
+        yield Place(url, "bench", GENERATE, process)
 
 
 @contextmanager

@@ -55,9 +55,9 @@ async def test_a_runner_for_smaller_pictures_is_not_taken_for_one_for_larger_one
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"width": 33}, "width must be a multiple of 8 up to 512, and is 33."),
-        ({"height": 1024}, "height must be a multiple of 8 up to 512, and is 1024."),
-        ({"width": -8}, "width must be a multiple of 8 up to 512, and is -8."),
+        ({"width": 33}, "width must be a multiple of 8, such as 32 or 40, and is 33."),
+        ({"height": 1024}, "height must be at most 512, and is 1024."),
+        ({"width": -8}, "width must be at least 8, and is -8."),
     ],
 )
 async def test_sizes_that_no_picture_has_are_refused(painting: Served, body: dict[str, int], said: str) -> None:

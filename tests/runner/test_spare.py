@@ -109,4 +109,4 @@ async def test_an_answer_that_is_made_but_not_fetched_is_no_work(start: StartSur
     await surface.service.load_ended.wait()
     async with surface.service.answer(REQUEST):
         await until(lambda: surface.service.health().active_requests == 0)
-        assert surface.service.health().activity is Activity.IDLE
+        await until(lambda: surface.service.health().activity is Activity.IDLE)

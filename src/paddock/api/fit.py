@@ -12,6 +12,7 @@ from starlette.responses import Response
 from paddock.api.body import read_json
 from paddock.api.model_schemas import Pool, Terms
 from paddock.api.models import find_model, json_response
+from paddock.api.pictures.checks import check_side
 from paddock.api.services import services_of
 from paddock.errors import InvalidOption
 from paddock.memory.fit import MustWait, NeverFits
@@ -101,9 +102,8 @@ def _pixels(body: FitBody, facts: ImageFacts | None) -> int | None:
     if facts is None:
         raise InvalidOption("Only image models have a width and a height: leave them out.")
     width, height = body.width or facts.width, body.height or facts.height
-    for name, side in (("width", width), ("height", height)):
-        if side % facts.cell or not facts.cell <= side <= facts.side_most:
-            raise InvalidOption(f"{name} must be a multiple of {facts.cell} up to {facts.side_most}, and is {side}.")
+    check_side("width", width, facts)
+    check_side("height", height, facts)
     return width * height
 
 

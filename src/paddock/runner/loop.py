@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from paddock.errors import LoadFailed, PaddockError, UnsupportedModel
-from paddock.protocol import Activity, Done, Failed, Frame, MemoryTerms
+from paddock.protocol import Activity, Done, Failed, Frame, MemoryTerms, Text, Thinking
 from paddock.runner.engines.base import Engine, Passages, PicturePrompt, Prompt, RequestId
 from paddock.runner.failures import as_failed, as_paddock_error
 
@@ -51,8 +51,8 @@ class Listener(Protocol):
     def load_failed(self, failure: Failed) -> None:
         """There will be no model; the loop has ended."""
 
-    def stepped(self, frames: Frames) -> None:
-        """One step made these frames."""
+    def stepped(self, frames: Frames, *, can_wait: bool) -> None:
+        """One step made these frames. They can wait for the next ones if each goes on with words that were begun."""
 
 
 class Pulse(msgspec.Struct, frozen=True):
@@ -76,6 +76,8 @@ class WorkLoop:
         self._listener = listener
         self._commands: queue.SimpleQueue[Callable[[Engine], None]] = queue.SimpleQueue()
         self._active: set[RequestId] = set()
+        self._silent: set[RequestId] = set()
+        """Those whose first frame is still to come."""
         self._sampled_at = 0.0
         self._pulse = Pulse(moved_at=time.monotonic())
 
@@ -107,10 +109,12 @@ class WorkLoop:
 
     def _submit(self, engine: Engine, request_id: RequestId, prompt: Prompt | Passages | PicturePrompt) -> None:
         self._active.add(request_id)
+        self._silent.add(request_id)
         engine.submit(request_id, prompt)
 
     def _cancel(self, engine: Engine, request_id: RequestId) -> None:
         self._active.discard(request_id)
+        self._silent.discard(request_id)
         engine.cancel(request_id)
 
     def _run(self) -> None:
@@ -154,7 +158,7 @@ class WorkLoop:
         try:
             command(engine)
         except BaseException as error:  # noqa: BLE001 -- one command must not end the thread that serves all others
-            self._listener.stepped(self._fail_all(engine, error))
+            self._tell(self._fail_all(engine, error))
         if not engine.has_work:
             self._sample(engine)
 
@@ -169,8 +173,14 @@ class WorkLoop:
         self._move(steps=self._pulse.steps + 1, tokens=engine.tokens_generated)
         if not engine.has_work or time.monotonic() - self._sampled_at > _SAMPLE_SECONDS:
             self._sample(engine)
-        if frames:
-            self._listener.stepped(frames)
+        self._tell(frames)
+
+    def _tell(self, frames: Frames) -> None:
+        if not frames:
+            return
+        can_wait = all(isinstance(frame, Text | Thinking) and number not in self._silent for number, frame in frames)
+        self._silent.difference_update(request_id for request_id, _ in frames)
+        self._listener.stepped(frames, can_wait=can_wait)
 
     def _fail_all(self, engine: Engine, error: BaseException) -> Frames:
         logger.error("the engine stumbled: every request in it fails", exc_info=error)

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -28,21 +27,18 @@ from paddock.protocol import (
     ImageRequest,
     RerankRequest,
     RunnerState,
-    Text,
-    Thinking,
 )
 from paddock.runner.engines.base import Engine, Passages, PicturePrompt, Prompt, RequestId
 from paddock.runner.failures import as_failed
 from paddock.runner.joining import add_to
 from paddock.runner.loop import LEASE_SECONDS, Frames, WorkLoop, guarded
+from paddock.runner.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Request = CompletionRequest | ChatRequest | EmbeddingRequest | RerankRequest | ImageRequest
 
-TOGETHER_SECONDS = 0.02
-"""How long words may wait for more: no longer than a screen takes to show them."""
 _WATCH_SECONDS = 0.25
 """How often work that is being prepared is looked at."""
 
@@ -56,19 +52,12 @@ _NEXT_STATES: dict[RunnerState, frozenset[RunnerState]] = {
 
 
 class AnswerStream:
-    """The frames of one request on their way to its client. It ends with the first Done or Failed.
-
-    Words that come faster than anybody reads go out together: each costs the client, the server and this process more
-    than a small model takes to find it.
-    """
+    """The frames of one request on their way to its client. It ends with the first Done or Failed."""
 
     def __init__(self) -> None:
-        self._events = asyncio.get_running_loop()
         self._pending: list[Frame] = []
         self._changed = asyncio.Event()
         self._ended = False
-        self._told_at = -math.inf
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -81,20 +70,12 @@ class AnswerStream:
             return
         self._ended = isinstance(frame, Done | Failed)
         add_to(self._pending, frame)
-        wait_seconds = self._told_at + TOGETHER_SECONDS - self._events.time()
-        if wait_seconds <= 0 or not isinstance(frame, Text | Thinking):
-            self._changed.set()
-        elif self._timer is None:
-            self._timer = self._events.call_later(wait_seconds, self._changed.set)
+        self._changed.set()
 
     async def next_frames(self) -> list[Frame]:
         """All frames that are waiting, at least one; the last of the last list is Done or Failed."""
         await self._changed.wait()
         self._changed.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._told_at = self._events.time()
         frames, self._pending = self._pending, []
         return frames
 
@@ -105,6 +86,7 @@ class RunnerService:
     def __init__(self, make: Callable[[], Engine]) -> None:
         self._events = asyncio.get_running_loop()
         self._work = WorkLoop(make, self)
+        self._outbox = Outbox(self._deliver)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._streams: dict[RequestId, AnswerStream] = {}
         self._ids = itertools.count(1)
@@ -140,8 +122,8 @@ class RunnerService:
     def load_failed(self, failure: Failed) -> None:
         self._tell(self._set_failure, failure)
 
-    def stepped(self, frames: Frames) -> None:
-        self._tell(self._deliver, frames)
+    def stepped(self, frames: Frames, *, can_wait: bool) -> None:
+        self._outbox.put(frames, can_wait=can_wait)
 
     def _tell(self, receive: Callable[[Result], None], news: Result) -> None:
         # A closed loop means that the process is ending: nobody is left to listen.

@@ -53,12 +53,25 @@ def completed(request: ImageRequest, model: StoredModel) -> ImageRequest:
     if bool(request.width) != bool(request.height):
         raise InvalidOption("Give width and height together, or neither: a given picture settles both.")
     if request.width:
-        _check_side("width", request.width, facts)
-        _check_side("height", request.height, facts)
+        check_side("width", request.width, facts)
+        check_side("height", request.height, facts)
     if request.count * request.width * request.height > MAX_PIXELS_TOGETHER:
         most = MAX_PIXELS_TOGETHER // 1_000_000
         raise BadRequest(f"The pictures have more than {most} megapixels together: ask for fewer or smaller ones.")
     return msgspec.structs.replace(request, model=model.name.display, model_digest=model.digest)
+
+
+def check_side(name: str, side: int, facts: ImageFacts) -> None:
+    """InvalidOption where no picture has such a side. Nothing is rounded: the sentence tells what would work."""
+    cell, most = facts.cell, facts.side_most // facts.cell * facts.cell
+    if side < 1:
+        _refuse_side(name, side, f"at least {cell}")
+    if side > most:
+        _refuse_side(name, side, f"at most {most}")
+    if side % cell:
+        below = side // cell * cell
+        near = [str(near) for near in (below, below + cell) if cell <= near <= most]
+        _refuse_side(name, side, f"a multiple of {cell}, such as {' or '.join(near)}")
 
 
 def wish_of(request: ImageRequest, model: StoredModel, options: PictureOptions) -> LoadWish:
@@ -127,19 +140,6 @@ def _check_given(request: ImageRequest, model: StoredModel, facts: ImageFacts) -
     if len(request.images) > facts.references_most:
         some = "one image" if facts.references_most == 1 else f"{facts.references_most} images"
         raise BadRequest(f"This model takes at most {some} to work from.")
-
-
-def _check_side(name: str, side: int, facts: ImageFacts) -> None:
-    """Nothing is rounded: the sentence tells what would work."""
-    cell, most = facts.cell, facts.side_most // facts.cell * facts.cell
-    if side < 1:
-        _refuse_side(name, side, f"at least {cell}")
-    if side > most:
-        _refuse_side(name, side, f"at most {most}")
-    if side % cell:
-        below = side // cell * cell
-        near = [str(near) for near in (below, below + cell) if cell <= near <= most]
-        _refuse_side(name, side, f"a multiple of {cell}, such as {' or '.join(near)}")
 
 
 def _refuse_side(name: str, side: int, rule: str) -> NoReturn:
