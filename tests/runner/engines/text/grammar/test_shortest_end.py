@@ -63,3 +63,38 @@ def test_a_string_that_has_to_be_long_ends_when_it_is(constraints: Constraints) 
     schema = {"type": "string", "minLength": 30, "pattern": "^a+b*$"}
 
     check(schema, json.loads(ended(constraints, schema, "")[0]))
+
+
+LIST = {"type": "array", "minItems": 2, "items": {"type": "object", "properties": {"a": {"type": "string"}}}}
+LIST["items"]["required"] = ["a"]
+
+
+def known_rest(constraints: Constraints, schema: object, begun: str) -> str:
+    """How the answer that begins like this goes on as its schema's shortest answer ends; "" if it does not."""
+    constraint, tokenizer = constraints.compile(json.dumps(schema)), demo_tokenizer()
+    for character in begun:
+        [token] = tokenizer.encode(character, add_special_tokens=False)
+        constraint.accept(token)
+    rest = constraint._end.rest(constraint._matcher)
+    return "" if rest is None else str(tokenizer.decode(rest))
+
+
+@pytest.mark.parametrize("begun", ["", "[", '[{"', '[{"a":"', '[{"a":"f', '[{"a":"fox and owl', '[{"a":""},{"a'])
+def test_an_end_that_is_known_is_gone_on_with_from_wherever_it_leads_on(constraints: Constraints, begun: str) -> None:
+    rest = known_rest(constraints, LIST, begun)
+
+    check(LIST, json.loads(begun + rest))
+    assert len(json.loads(begun + rest)) == 2
+
+
+def test_what_was_said_in_other_tokens_is_known_as_well(constraints: Constraints) -> None:
+    whole = known_rest(constraints, LIST, "")
+    for count in range(1, len(whole)):
+        assert known_rest(constraints, LIST, whole[:count]) == whole[count:]
+
+
+def test_a_string_that_was_said_otherwise_and_may_not_end_so_has_no_known_end(constraints: Constraints) -> None:
+    schema = {"enum": ["a", "bcdefghijk"]}
+
+    assert known_rest(constraints, schema, '"') == 'a"'
+    assert known_rest(constraints, schema, '"b') == ""

@@ -30,7 +30,7 @@ from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, row_of
 from paddock.runner.engines.text.grammar.samples import samples_of
 from paddock.runner.engines.text.grammar.schema_size import largest_part_bytes
 from paddock.runner.engines.text.grammar.schema_vetting import vet
-from paddock.runner.engines.text.grammar.shortest_end import EndFinder, leads_to_end
+from paddock.runner.engines.text.grammar.shortest_end import EndFinder, KnownEnd
 from paddock.runner.engines.text.grammar.tool_grammar import CallableTool, CallStyle
 from paddock.runner.watch import Watch
 
@@ -69,7 +69,8 @@ class Grammar:
     """A grammar that was compiled once and found sound."""
 
     text: str
-    shortest_tokens: int
+    shortest: tuple[int, ...]
+    """The tokens of a whole answer that is short."""
     margin_tokens: int
     """How much longer one token can make the shortest end of an answer."""
     ends: EndFinder
@@ -94,7 +95,7 @@ class Constraint:
         self._place = JsonPlace()
         self._budget: int | None = None
         self._check_at = 0
-        self._end: list[int] | None = None
+        self._end = KnownEnd(self._grammar.shortest, self._lexicon)
         self._closing: deque[int] | None = None
 
     def begin_again(self) -> None:
@@ -139,7 +140,9 @@ class Constraint:
             raise AssertionError("a token that was not allowed")
         self._matcher.consume_token(token)
         self._check()
-        self._place.feed(self._lexicon.bytes_of(token))
+        text = self._lexicon.bytes_of(token)
+        self._end.took(text, in_string=self._place.in_string)
+        self._place.feed(text)
 
     def _closing_tokens(self) -> list[int]:
         assert self._closing
@@ -158,16 +161,20 @@ class Constraint:
         """
         if self._budget is None:
             self._budget = remaining
-            self._look_again(remaining, self._grammar.shortest_tokens)
+            self._look_again(remaining, len(self._grammar.shortest))
         if remaining > self._check_at:
             return
-        # Within a string the end stays what it was.
-        if self._end is None or not leads_to_end(self._matcher, self._end):
-            self._end = self._grammar.ends.shortest_end(self._matcher, self._place, MAX_SHORTEST_TOKENS)
-        if self._end is None:
+        known = self._end.rest(self._matcher)
+        if known is not None and self._look_again(remaining, len(known)):
+            return
+        by_way_of = self._end if known is None else None
+        found = self._grammar.ends.shortest_end(self._matcher, self._place, MAX_SHORTEST_TOKENS, by_way_of)
+        if found is None:
             self._check_at = remaining // 2
-        elif not self._look_again(remaining, len(self._end)):
-            self._closing = deque(self._end)
+            return
+        self._end = KnownEnd(found, self._lexicon)
+        if not self._look_again(remaining, len(found)):
+            self._closing = deque(found)
 
     def _look_again(self, remaining: int, shortest_tokens: int) -> bool:
         """Say when to look again; False if now is the time to close."""
@@ -297,7 +304,7 @@ class Constraints:
         if shortest is None:
             raise BadRequest("The JSON schema has no answer that is short enough to ever end: check its bounds.")
         margin_tokens = max(MIN_MARGIN_TOKENS, largest_bytes // _BYTES_PER_TOKEN)
-        return Grammar(text, len(shortest), margin_tokens, ends)
+        return Grammar(text, tuple(shortest), margin_tokens, ends)
 
 
 def _most_tokens_around_a_call(tools: Sequence[CallableTool], style: CallStyle) -> int:

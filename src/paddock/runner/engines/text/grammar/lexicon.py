@@ -38,6 +38,7 @@ class Lexicon:
         self.words = words_of(vocabulary)
         # Ids beyond the tokenizer's are no text; ids beyond the model's have no logits, but llguidance wants them all.
         self.native = LLTokenizer(_described(backend), n_vocab=max(vocabulary, known), eos_token=ends)
+        self.end_token = ends[0]
         self._fill_words = words_of(max(vocabulary, known))
         self._within = row_of(range(min(vocabulary, known)), self._fill_words)
         self.end_row = row_of(ends, self.words)
@@ -66,6 +67,10 @@ class Lexicon:
 
     def bytes_of(self, token: int) -> bytes:
         return bytes(self.native.decode_bytes([token]))
+
+    def tokens_of_bytes(self, text: bytes) -> list[int]:
+        """The tokens of these single bytes, as far as there are any."""
+        return [self.by_byte[byte] for byte in text if byte in self.by_byte]
 
     def is_special(self, token: int) -> bool:
         return bool(self.native.is_special_token(token))

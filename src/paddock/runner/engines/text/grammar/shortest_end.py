@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, takewhile
 
 from llguidance import LLMatcher
@@ -18,6 +18,8 @@ _TRIED_FIRST = 5
 _QUOTE = b'"'
 _MOST_LOOKS = 64
 """In one string, for a sample that ends it: one that only has to be long would be looked at for long."""
+_GLANCE_TOKENS = 4
+"""Of a known end, that mostly tell whether it may follow."""
 
 
 class EndFinder:
@@ -28,16 +30,19 @@ class EndFinder:
         self._lexicon = lexicon
         written = {json.dumps(sample, ensure_ascii=False)[1:].encode() for sample in samples}
         endings = {text[start:] for text in written for start in range(len(text) - 1)}
-        spelt = [(ending, self._tokens(ending)) for ending in sorted(endings, key=lambda each: (len(each), each))]
+        shortest_first = sorted(endings, key=lambda each: (len(each), each))
+        spelt = [(ending, lexicon.tokens_of_bytes(ending)) for ending in shortest_first]
         self._ways_out = [tokens for ending, tokens in spelt if len(tokens) == len(ending)]
 
-    def shortest_end(self, matcher: LLMatcher, place: JsonPlace, most_tokens: int) -> list[int] | None:
+    def shortest_end(
+        self, matcher: LLMatcher, place: JsonPlace, most_tokens: int, known: KnownEnd | None = None
+    ) -> list[int] | None:
         """Tokens that bring the matcher to an end soon; None if `most_tokens` single bytes do not.
 
         A greedy walk, one byte at a time: out of a string and out of objects and lists as soon as it is allowed. Where
         it has to choose otherwise, it goes on as a sample does, or takes the byte that it took least often so far, in
-        this string or outside of all, so that no loop of a grammar holds it. What it finds is then written with fewer,
-        longer tokens.
+        this string or outside of all, so that no loop of a grammar holds it. As soon as the rest of a known end does,
+        that is the way. What it finds is then written with fewer, longer tokens.
         """
         walker, place = matcher.deep_copy(), place.copy()
         taken_outside, taken_within = Counter[int](), Counter[int]()
@@ -50,11 +55,14 @@ class EndFinder:
                 return None
             taken.update(tokens)
             path += tokens
+            if known and (rest := known.rest(walker)):
+                path += rest
+                break
             place.feed(b"".join(map(self._lexicon.bytes_of, tokens)))
             if place.in_string and not was_in_string:
                 taken_within.clear()
         shorter = self._merged(path)
-        return shorter if leads_to_end(matcher, shorter) else path
+        return shorter if _may_follow(matcher, [*shorter, self._lexicon.end_token]) else path
 
     def _forced(self, walker: LLMatcher) -> list[int]:
         """The bytes that must come next, as far as there are tokens for them."""
@@ -79,15 +87,11 @@ class EndFinder:
         """The tokens of what ends soonest."""
         if place.is_escaped:
             return []
-        return self._tokens(_QUOTE if place.in_string else _BETWEEN_VALUES)
+        return self._lexicon.tokens_of_bytes(_QUOTE if place.in_string else _BETWEEN_VALUES)
 
     def _way_out(self, walker: LLMatcher) -> list[int]:
         """The shortest end of a sample that the string may end with; none if there is none."""
         return next((way for way in self._ways_out if walker.validate_tokens(way) == len(way)), [])
-
-    def _tokens(self, text: bytes) -> list[int]:
-        """The tokens of these bytes, as far as there are any."""
-        return [self._lexicon.by_byte[byte] for byte in text if byte in self._lexicon.by_byte]
 
     def _merged(self, path: list[int]) -> list[int]:
         runs = groupby(path, self._lexicon.is_special)
@@ -102,7 +106,59 @@ class EndFinder:
         return tokens if is_special else list(self._lexicon.native.greedy_tokenize(text))
 
 
-def leads_to_end(matcher: LLMatcher, path: list[int]) -> bool:
-    """Whether these tokens may follow, and bring the matcher to an end."""
-    walker = matcher.deep_copy()
-    return bool(walker.consume_tokens(path) and walker.is_accepting())
+class KnownEnd:
+    """An end that was found before, of which the rest may still do: to see that takes far less than to find another."""
+
+    def __init__(self, tokens: Sequence[int], lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._tokens = [*tokens, lexicon.end_token]
+        self._texts = [lexicon.bytes_of(token) for token in tokens]
+        self._at: int | None = 0
+        """Where its rest begins; None if that is to be looked for."""
+        self._said_bytes = 0
+        """Of the token there."""
+        self._is_sure = True
+        """Whether nothing else was said since."""
+
+    def took(self, text: bytes, *, in_string: bool) -> None:
+        """This was said, in whatever tokens; `in_string`: whether it began within a string."""
+        if self._at is None:
+            return
+        ahead = b"".join(self._texts[self._at : self._at + len(text) + 1])[self._said_bytes :]
+        if ahead.startswith(text):
+            self._go_on(len(text))
+        elif in_string and _QUOTE not in text:
+            self._is_sure = False
+        else:
+            self._at = None
+
+    def _go_on(self, count: int) -> None:
+        assert self._at is not None
+        self._said_bytes += count
+        while self._at < len(self._texts) and self._said_bytes >= len(self._texts[self._at]):
+            self._said_bytes -= len(self._texts[self._at])
+            self._at += 1
+
+    def rest(self, matcher: LLMatcher) -> list[int] | None:
+        """Of its last tokens about as few as bring the matcher to an end; None if none do."""
+        if self._at is None or not (self._is_sure or _may_follow(matcher, self._rest())):
+            self._at, self._said_bytes = self._found(matcher), 0
+        self._is_sure = True
+        return None if self._at is None else self._rest()[:-1]
+
+    def _rest(self) -> list[int]:
+        assert self._at is not None
+        if not self._said_bytes:
+            return self._tokens[self._at :]
+        left = self._texts[self._at][self._said_bytes :]
+        return [*self._lexicon.tokens_of_bytes(left), *self._tokens[self._at + 1 :]]
+
+    def _found(self, matcher: LLMatcher) -> int | None:
+        for at in reversed(range(len(self._tokens))):
+            if _may_follow(matcher, self._tokens[at : at + _GLANCE_TOKENS]) and _may_follow(matcher, self._tokens[at:]):
+                return at
+        return None
+
+
+def _may_follow(matcher: LLMatcher, tokens: list[int]) -> bool:
+    return bool(matcher.validate_tokens(tokens) == len(tokens))

@@ -58,7 +58,7 @@ def _adjust(logits: Floats, chooser: Chooser, mask: Bits | None) -> None:
     for token, bias in sampling.logit_bias.items():
         logits[token] += bias
     if mask is not None:
-        logits[~unpacked(mask, logits.size)] = -np.inf
+        np.copyto(logits, -np.inf, where=~unpacked(mask, logits.size))
     if chooser.window.size:
         ids, counts = chooser.window.counts()
         found = logits[ids]
@@ -80,8 +80,9 @@ def likeliest(logits: Floats, count: int) -> Ints:
     ids = np.argpartition(logits, width - count, axis=1)[:, width - count :]
     ids.sort(axis=1)
     values = np.take_along_axis(logits, ids, axis=1)
-    # A partition takes any of the tokens that equal the last one: such rows are sorted whole.
-    ambiguous = np.flatnonzero(np.count_nonzero(logits >= values.min(axis=1, keepdims=True), axis=1) > count)
+    # A partition takes any of the tokens that equal the last one: such rows are sorted whole, unless they are refused.
+    last = values.min(axis=1, keepdims=True)
+    ambiguous = np.flatnonzero((np.count_nonzero(logits >= last, axis=1) > count) & (last[:, 0] > -np.inf))
     if ambiguous.size:
         ids[ambiguous] = np.argsort(-logits[ambiguous], axis=1, kind="stable")[:, :count]
         values[ambiguous] = np.take_along_axis(logits[ambiguous], ids[ambiguous], axis=1)
