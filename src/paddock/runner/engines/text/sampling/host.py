@@ -77,7 +77,7 @@ def likeliest(logits: Floats, count: int) -> Ints:
     width = logits.shape[1]
     if not 0 < count < width:
         return np.argsort(-logits, axis=1, kind="stable")
-    ids = np.argpartition(logits, width - count, axis=1)[:, width - count :]
+    ids = np.argpartition(_distinct(logits), width - count, axis=1)[:, width - count :]
     ids.sort(axis=1)
     values = np.take_along_axis(logits, ids, axis=1)
     # A partition takes any of the tokens that equal the last one: such rows are sorted whole, unless they are refused.
@@ -88,6 +88,14 @@ def likeliest(logits: Floats, count: int) -> Ints:
         values[ambiguous] = np.take_along_axis(logits[ambiguous], ids[ambiguous], axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(ids, order, axis=1)
+
+
+def _distinct(logits: Floats) -> Floats:
+    """The same with numbers of their own, the lowest, for what is refused: a partition is slow where many are equal."""
+    is_refused = np.isneginf(logits)
+    if not is_refused.any():
+        return logits
+    return np.where(is_refused, np.linspace(-2e38, -1e38, logits.shape[1], dtype=np.float32), logits)
 
 
 def candidates(logits: Floats, options: Options) -> tuple[Floats, Ints]:
