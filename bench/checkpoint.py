@@ -32,6 +32,8 @@ CONFIG = {
     "tie_word_embeddings": True,
     "torch_dtype": "float32",
 }
+PADDING = "<pad>"
+"""Some servers cannot do without one."""
 
 
 def write_checkpoint(folder: Path) -> Path:
@@ -63,6 +65,7 @@ def _write_tokenizer(folder: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=CONFIG["vocab_size"],
+        special_tokens=[PADDING],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -74,5 +77,6 @@ def _write_tokenizer(folder: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": 32768,
         "chat_template": template,
+        "pad_token": PADDING,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
