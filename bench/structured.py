@@ -85,10 +85,10 @@ def measure(folder: Path, rounds: int) -> list[list[float]]:
     """For each kind, medians: wall and processor milliseconds for a token, and both as multiples of a free one's in
     the same round."""
     engine = loaded(folder, STREAMS)
-    turns = []
-    for turn in range(rounds + 1):
-        found = [quietest(partial(token_seconds, engine, kind, 100 * turn), TRIES)[0] for kind in KINDS]
-        turns.append(found)
+    turns = [
+        [quietest(partial(token_seconds, engine, kind, 100 * turn), TRIES)[0] for kind in KINDS]
+        for turn in range(rounds + 1)  # the first one warms up
+    ]
     middles = []
     for number in range(len(KINDS)):
         figures = [

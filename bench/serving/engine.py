@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from paddock.protocol import CompletionRequest, Failed, Sampling
@@ -17,8 +16,8 @@ from paddock.runner.engines.base import Engine, EngineOptions
 from paddock.runner.engines.registry import make_engine
 from paddock.runner.hygiene import leave_torch_out, prepare_environment
 
-OPTIONS = EngineOptions(model_path=Path(), num_ctx=32768, parallel=16, prefix_cache_bytes=192 << 20)
-"""As the server settles them for this model: keeping what was read is the engine's work, not the road's."""
+PREFIX_CACHE_BYTES = 192 << 20
+"""As the server settles it for this model: keeping what was read is the engine's work, not the road's."""
 
 
 def measure(engine: Engine, prompts: list[str], tokens: int) -> float:
@@ -38,7 +37,8 @@ def main() -> None:
     """Load the model, then measure on demand."""
     prepare_environment(os.environ, num_gpu=-1)
     leave_torch_out()
-    engine = make_engine("text", replace(OPTIONS, model_path=Path(sys.argv[1])))
+    options = EngineOptions(Path(sys.argv[1]), num_ctx=32768, parallel=16, prefix_cache_bytes=PREFIX_CACHE_BYTES)
+    engine = make_engine("text", options)
     engine.load(lambda _share: None)
     for line in sys.stdin:
         print(json.dumps(measure(engine, **json.loads(line))), flush=True)

@@ -18,6 +18,15 @@ def words(text: str) -> Frames:
     return [(1, Text(content=text))]
 
 
+async def begun() -> tuple[Outbox, list[Frames]]:
+    """One that has told the first words, and what it delivers."""
+    delivered: list[Frames] = []
+    outbox = Outbox(delivered.append)
+    outbox.put(words("a"), can_wait=True)
+    await until(lambda: delivered)
+    return outbox, delivered
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 3600.0)
@@ -25,10 +34,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("patient")
 async def test_what_comes_after_words_waits_until_something_cannot() -> None:
-    delivered: list[Frames] = []
-    outbox = Outbox(delivered.append)
-    outbox.put(words("a"), can_wait=True)
-    await until(lambda: delivered)
+    outbox, delivered = await begun()
 
     outbox.put(words("b"), can_wait=True)
     outbox.put(words("c"), can_wait=True)
@@ -39,10 +45,7 @@ async def test_what_comes_after_words_waits_until_something_cannot() -> None:
 
 
 async def test_what_waits_is_told_though_nothing_follows() -> None:
-    delivered: list[Frames] = []
-    outbox = Outbox(delivered.append)
-    outbox.put(words("a"), can_wait=True)
-    await until(lambda: delivered)
+    outbox, delivered = await begun()
 
     outbox.put(words("b"), can_wait=True)
     await until(lambda: len(delivered) > 1)
@@ -51,11 +54,8 @@ async def test_what_waits_is_told_though_nothing_follows() -> None:
 
 
 async def test_words_after_a_silence_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    delivered: list[Frames] = []
-    outbox = Outbox(delivered.append)
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.0)
-    outbox.put(words("a"), can_wait=True)
-    await until(lambda: delivered)
+    outbox, delivered = await begun()
     await until(lambda: not outbox._looks_soon)
 
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 3600.0)

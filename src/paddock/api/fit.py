@@ -12,7 +12,7 @@ from starlette.responses import Response
 from paddock.api.body import read_json
 from paddock.api.model_schemas import Pool, Terms
 from paddock.api.models import find_model, json_response
-from paddock.api.pictures.checks import check_side
+from paddock.api.pictures.checks import check_size
 from paddock.api.services import services_of
 from paddock.errors import InvalidOption
 from paddock.memory.fit import MustWait, NeverFits
@@ -102,8 +102,7 @@ def _pixels(body: FitBody, facts: ImageFacts | None) -> int | None:
     if facts is None:
         raise InvalidOption("Only image models have a width and a height: leave them out.")
     width, height = body.width or facts.width, body.height or facts.height
-    check_side("width", width, facts)
-    check_side("height", height, facts)
+    check_size(width, height, facts)
     return width * height
 
 

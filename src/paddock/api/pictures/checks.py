@@ -53,16 +53,20 @@ def completed(request: ImageRequest, model: StoredModel) -> ImageRequest:
     if bool(request.width) != bool(request.height):
         raise InvalidOption("Give width and height together, or neither: a given picture settles both.")
     if request.width:
-        check_side("width", request.width, facts)
-        check_side("height", request.height, facts)
+        check_size(request.width, request.height, facts)
     if request.count * request.width * request.height > MAX_PIXELS_TOGETHER:
         most = MAX_PIXELS_TOGETHER // 1_000_000
         raise BadRequest(f"The pictures have more than {most} megapixels together: ask for fewer or smaller ones.")
     return msgspec.structs.replace(request, model=model.name.display, model_digest=model.digest)
 
 
-def check_side(name: str, side: int, facts: ImageFacts) -> None:
-    """InvalidOption where no picture has such a side. Nothing is rounded: the sentence tells what would work."""
+def check_size(width: int, height: int, facts: ImageFacts) -> None:
+    """InvalidOption where no picture is of this size. Nothing is rounded: the sentence tells what would work."""
+    _check_side("width", width, facts)
+    _check_side("height", height, facts)
+
+
+def _check_side(name: str, side: int, facts: ImageFacts) -> None:
     cell, most = facts.cell, facts.side_most // facts.cell * facts.cell
     if side < 1:
         _refuse_side(name, side, f"at least {cell}")

@@ -91,7 +91,7 @@ class EndFinder:
 
     def _way_out(self, walker: LLMatcher) -> list[int]:
         """The shortest end of a sample that the string may end with; none if there is none."""
-        return next((way for way in self._ways_out if walker.validate_tokens(way) == len(way)), [])
+        return next((way for way in self._ways_out if _may_follow(walker, way)), [])
 
     def _merged(self, path: list[int]) -> list[int]:
         runs = groupby(path, self._lexicon.is_special)

@@ -92,7 +92,7 @@ def likeliest(logits: Floats, count: int) -> Ints:
 
 def _distinct(logits: Floats) -> Floats:
     """The same with numbers of their own, the lowest, for what is refused: a partition is slow where many are equal."""
-    is_refused = np.isneginf(logits)
+    is_refused = logits == -np.inf
     if not is_refused.any():
         return logits
     return np.where(is_refused, np.linspace(-2e38, -1e38, logits.shape[1], dtype=np.float32), logits)
