@@ -1,12 +1,11 @@
 import asyncio
 import subprocess
-import threading
 
-import psutil
 import pytest
 
 from paddock.supervisor import exit_watch
 from paddock.supervisor.exit_watch import until_exited
+from tests.fakes.holdings import Holdings
 from tests.fakes.runners import zombie_count
 from tests.fakes.waiting import until
 
@@ -23,15 +22,14 @@ def way(request, monkeypatch):
 
 
 async def test_an_exit_is_noticed_and_nothing_is_left(way):
-    itself = psutil.Process()
-    before = itself.num_fds(), threading.active_count()
+    before = Holdings()
     with start("sleep", "60") as process:
         watching = asyncio.create_task(until_exited(process))
         await asyncio.sleep(0)
         process.kill()
         await asyncio.wait_for(watching, 2)
         assert process.wait(0) == -9
-    await until(lambda: (itself.num_fds(), threading.active_count()) == before)
+    await before.are_all()
     assert zombie_count() == 0
 
 

@@ -3,7 +3,6 @@ import contextlib
 import os
 import signal
 import stat
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from paddock.runner.main import _parser
 from paddock.supervisor import process as process_module
 from paddock.supervisor.model_server import RunnerOptions
 from paddock.supervisor.process import TRANSITIONS, ProcessState, RunnerProcess, load_arguments
+from tests.fakes.holdings import Holdings
 from tests.fakes.runners import fake_host, fake_spec, is_alive, zombie_count
 from tests.fakes.waiting import until
 
@@ -187,27 +187,25 @@ async def test_closing_one_control_pipe_ends_one_runner_only():
 
 
 async def test_twenty_lives_leave_no_descriptor_thread_zombie_task_or_folder(short_folder):
-    itself = psutil.Process()
     host = replace(fake_host(), runtime_folder=short_folder)
     async with running(host) as process:
         await process.stop()
-    before = itself.num_fds(), threading.active_count(), len(asyncio.all_tasks())
+    before = Holdings()
     for number in range(20):
         async with running(host, die_at="start" if number % 2 else "") as process:
             if number % 2:
                 await process.wait_gone(5)
-    await until(lambda: (itself.num_fds(), threading.active_count(), len(asyncio.all_tasks())) == before)
+    await before.are_all()
     assert zombie_count() == 0
     assert list(short_folder.iterdir()) == []
 
 
 async def test_a_start_that_the_system_refuses_leaves_nothing_behind(short_folder):
-    itself = psutil.Process()
     host = replace(fake_host(), runtime_folder=short_folder, command=(str(short_folder / "absent"),))
-    before = itself.num_fds(), threading.active_count()
+    before = Holdings()
     with pytest.raises(LoadFailed, match="could not be started: no such file or directory"):
         RunnerProcess(fake_spec(), host)
-    await until(lambda: (itself.num_fds(), threading.active_count()) == before)
+    await before.are_all()
     assert list(short_folder.iterdir()) == []
 
 

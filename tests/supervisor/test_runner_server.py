@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-import threading
 from contextlib import aclosing
 
 import psutil
@@ -37,6 +36,7 @@ from paddock.supervisor.load_watch import Deadlines
 from paddock.supervisor.model_server import MemorySize, ModelServer
 from paddock.supervisor.runner_server import RunnerServer
 from tests.fakes.fake_server import FakeModelServer
+from tests.fakes.holdings import Holdings
 from tests.fakes.runners import CPU, SYSTEM, fake_host, fake_spec, is_alive, zombie_count
 from tests.fakes.waiting import settle, until
 
@@ -130,7 +130,7 @@ async def test_a_load_that_fails_says_why_at_once_and_leaves_no_process(start_ru
 
 async def test_cancelling_the_wait_for_a_load_leaves_nothing_behind(start_runner):
     server = await start_runner(is_ready=False, load_seconds=60)
-    left = []
+    before = None
     for _ in range(3):
         waiting = asyncio.create_task(server.wait_until_running())
         await until(lambda: server._process.state == "loading")
@@ -138,8 +138,8 @@ async def test_cancelling_the_wait_for_a_load_leaves_nothing_behind(start_runner
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await settle()
-        left.append((psutil.Process().num_fds(), len(asyncio.all_tasks())))
-    assert left[0] == left[1] == left[2]
+        before = before or Holdings()
+    await before.are_all()
     assert is_alive(server.pid)
     await server.close()
     assert server.has_exited
@@ -377,13 +377,13 @@ async def test_cancelling_a_task_before_the_first_frame_stops_the_generation(sta
 async def test_a_request_that_the_runner_does_not_read_can_be_cancelled(start_runner):
     server = await start_runner(stop_reading=True)
     await settle()
-    descriptors = psutil.Process().num_fds()
+    before = Holdings()
     sending = asyncio.create_task(text_of(server.completion(CompletionRequest(prompt="x" * 20_000_000))))
-    await until(lambda: psutil.Process().num_fds() > descriptors)
+    await until(lambda: any("descriptors" in each for each in before.grown()))
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    await until(lambda: psutil.Process().num_fds() == descriptors)
+    await before.are_all()
 
 
 # ---- close ----------------------------------------------------------------------------------------------------------
@@ -411,8 +411,6 @@ async def test_many_may_close_it_at_once_and_again(start_runner):
 
 
 async def test_lives_with_answers_leave_no_descriptor_thread_zombie_or_task():
-    itself = psutil.Process()
-
     async def live() -> None:
         server = RunnerServer(fake_spec(frame_count=50, frame_seconds=0.001), fake_host())
         await server.load(SYSTEM, [CPU], require_full=False)
@@ -424,10 +422,10 @@ async def test_lives_with_answers_leave_no_descriptor_thread_zombie_or_task():
         await broken.aclose()
 
     await live()
-    before = itself.num_fds(), threading.active_count(), len(asyncio.all_tasks())
+    before = Holdings()
     for _ in range(5):
         await live()
-    await until(lambda: (itself.num_fds(), threading.active_count(), len(asyncio.all_tasks())) == before)
+    await before.are_all()
     assert zombie_count() == 0
 
 

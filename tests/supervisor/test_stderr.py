@@ -1,10 +1,8 @@
 import asyncio
 import os
-import threading
-
-import psutil
 
 from paddock.supervisor.stderr import TAIL_BYTES, LogFile, OutputReader
+from tests.fakes.holdings import Holdings
 from tests.fakes.waiting import until
 
 
@@ -28,8 +26,7 @@ async def test_finishing_takes_what_is_there_and_does_not_wait_for_a_pipe_that_s
 
 
 async def test_a_reader_leaves_no_thread_and_no_descriptor():
-    process = psutil.Process()
-    descriptors, threads = process.num_fds(), threading.active_count()
+    before = Holdings()
     for is_finished in (True, False):
         read_end, write_end = os.pipe()
         reader = OutputReader(read_end)
@@ -38,8 +35,7 @@ async def test_a_reader_leaves_no_thread_and_no_descriptor():
         else:
             reader.abandon()
         os.close(write_end)
-    await until(lambda: threading.active_count() == threads)
-    await until(lambda: process.num_fds() == descriptors)
+    await before.are_all()
 
 
 async def test_a_log_that_cannot_be_written_does_not_stop_the_reading(tmp_path):
