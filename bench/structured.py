@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from paddock import demo
 from paddock.protocol import ChatMessage, ChatRequest, Done, Failed, Sampling
+from paddock.runner.hygiene import leave_torch_out, prepare_environment
 
 STREAMS, TOKENS, TRIES = 8, 32, 3
 KINDS = {"free": (False, 1024), "schema": (True, 1024), "schema, few tokens": (True, 160)}
@@ -105,6 +107,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER")
     wish = parser.parse_args()
+    prepare_environment(os.environ, num_gpu=-1)
+    leave_torch_out()
     folders = {"demo": demo.model_folder(), **{folder.name: folder for folder in wish.folders}}
     rows = {name: measure(folder, wish.rounds) for name, folder in folders.items()}
     table = Table(title=f"Milliseconds for a token, {STREAMS} answers at once, temperature 1")

@@ -12,7 +12,7 @@ import threading
 
 import psutil
 
-from tests.fakes.waiting import until
+from tests.fakes.waiting import DEADLINE_SECONDS, until
 
 
 class Holdings:
@@ -33,7 +33,7 @@ class Holdings:
             *([f"{descriptors} descriptors"] if descriptors > 0 else []),
         ]
 
-    async def are_all(self, within_seconds: float = 5.0) -> None:
+    async def are_all(self, within_seconds: float = DEADLINE_SECONDS) -> None:
         """Return once nothing is held beyond them; AssertionError with what is, when that takes too long."""
         try:
             await until(lambda: not self.grown(), within_seconds)

@@ -80,11 +80,18 @@ class Constraint(Protocol):
 
     @property
     def before(self) -> numpy.typing.NDArray[numpy.uint32] | None:
-        """As `allowed`, while the model still thinks: an answer that has to obey may not be left out."""
+        """As `allowed`, while the model still thinks: an answer that has to obey may not be left out; None for all."""
 
-    def allowed(self, remaining: int | None = None) -> numpy.typing.NDArray[numpy.uint32] | None:
-        """The tokens that may follow, a bit for each, 32 to a word, the lowest first; None for all. `remaining` is how
-        many tokens the answer may still have, if there is a bound."""
+    def prescribed(self, remaining: int) -> int | None:
+        """The token that has to come next, if it is known already, as at the end of an answer; otherwise None. Asked
+        before each token; `remaining` is how many the answer may still have."""
+
+    def permits(self, token: int) -> bool:
+        """Whether this token may follow, which is much quicker to tell than all that may. Where only one text can come,
+        it may be spelt otherwise than `allowed` has it."""
+
+    def allowed(self) -> numpy.typing.NDArray[numpy.uint32]:
+        """The tokens that may follow, a bit for each, 32 to a word, the lowest first."""
 
     def accept(self, token: int) -> None:
         """The next token is this one, one of the allowed."""

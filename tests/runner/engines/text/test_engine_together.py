@@ -17,6 +17,7 @@ from paddock.protocol import Activity, CompletionRequest, Done, Failed, PromptPr
 from paddock.runner.engines.base import EngineOptions
 from paddock.runner.engines.text.decoding import Decoder
 from paddock.runner.engines.text.engine import TextEngine
+from paddock.runner.engines.text.grammar.lexicon import tokens_of
 from tests.runner.running import drained, run
 from tests.runner.tiny import TinyShape, make_tiny_model
 
@@ -223,9 +224,15 @@ class Letters:
     def is_finished(self) -> bool:
         return self.left == 0
 
-    def allowed(self, remaining: int | None = None) -> np.ndarray:
+    def prescribed(self, remaining: int) -> None:
+        return None
+
+    def permits(self, token: int) -> bool:
         if self.error is not None and self.left == 1:
             raise self.error
+        return token in tokens_of(self.row)
+
+    def allowed(self) -> np.ndarray:
         return self.row
 
     def accept(self, token: int) -> None:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from paddock.demo import __file__ as demo_file
-from paddock.runner.engines.text.grammar.constraint import Constraint, Constraints
+from paddock.runner.engines.text.grammar.constraint import CallsConstraint, Constraint, Constraints
 from paddock.runner.engines.text.grammar.lexicon import tokens_of
 from paddock.runner.watch import Watch
 
@@ -51,13 +51,17 @@ class Walk:
         return tokenizer.decode(self.tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
+def allowed(constraint: Constraint | CallsConstraint, remaining: int) -> list[int]:
+    """The tokens that may come next."""
+    token = constraint.prescribed(remaining)
+    return tokens_of(constraint.allowed()) if token is None else [token]
+
+
 def walk(constraint: Constraint, ends: set[int], source: random.Random, budget: int) -> Walk:
     """Any of the allowed tokens, each as likely as the others, until the end or until the budget is used up."""
     tokens: list[int] = []
     for remaining in range(budget, 0, -1):
-        row = constraint.allowed(remaining)
-        assert row is not None
-        token = source.choice(tokens_of(row))
+        token = source.choice(allowed(constraint, remaining))
         if token in ends:
             return Walk(tokens, ended=True)
         tokens.append(token)

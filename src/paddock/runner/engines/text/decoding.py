@@ -7,6 +7,7 @@ others are made on the host, much faster than MLX would, and the next pass runs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from paddock.runner.engines.text.group import Caches, Group
 from paddock.runner.engines.text.sampling import device as device_sampling
 from paddock.runner.engines.text.sampling import host as host_sampling
 from paddock.runner.engines.text.sampling.device import DeviceLikelihoods
-from paddock.runner.engines.text.sampling.options import Floats, Ints, Likelihoods, Options
+from paddock.runner.engines.text.sampling.options import Chooser, Floats, Ints, Likelihoods, Options
 from paddock.runner.engines.text.sequence import Sequence
 from paddock.runner.engines.text.speculation.speculator import Speculator
 
@@ -171,14 +172,36 @@ class Decoder:
         return not sequence.is_constrained if self._on_device else sequence.chooser.is_simple
 
     def _choose(self, logits: mx.array, rows: list[Sequence], newest: mx.array | None = None) -> Chosen:
+        """Choose as if constraints allowed everything, and once more, among what they allow, where one refuses."""
         options = self._options_of(rows)
         if self._speculator is not None and self._speculator.is_ahead:
-            return self._speculator.choose(_on_host(logits), options, rows)
+            chosen: Chosen = self._speculator.choose(_on_host(logits), options, rows)
+        else:
+            chosen = self._drawn(logits, options, rows, newest)
+        if not any(sequence.is_constrained for sequence in rows):
+            return chosen
+        judged = [sequence.judged(token) for sequence, token in zip(rows, _numbers(chosen), strict=True)]
+        refused = np.array([row for row, token in enumerate(judged) if token is None])
+        tokens = np.array([host_sampling.NOTHING if token is None else token for token in judged])
+        if refused.size:
+            theirs = logits[mx.array(refused)] if self._on_device else _on_host(logits)[refused]
+            those = [rows[row] for row in refused]
+            tokens[refused] = np.array(self._drawn(theirs, options[refused], those, draw=Chooser.draw_again))
+        return tokens
+
+    def _drawn(
+        self,
+        logits: mx.array | Floats,
+        options: Options,
+        rows: list[Sequence],
+        newest: mx.array | None = None,
+        draw: Callable[[Chooser], float] = Chooser.draw,
+    ) -> Chosen:
         choosers = [sequence.chooser for sequence in rows]
         masks = [sequence.mask for sequence in rows]
-        if self._on_device or all(chooser.is_simple for chooser in choosers):
-            return device_sampling.choose(logits, options, choosers, masks, newest)
-        return host_sampling.choose(_on_host(logits), options, choosers, masks)
+        if isinstance(logits, mx.array) and (self._on_device or all(chooser.is_simple for chooser in choosers)):
+            return device_sampling.choose(logits, options, choosers, masks, newest, draw)
+        return host_sampling.choose(_on_host(logits), options, choosers, masks, draw)
 
     def _known(self, logits: mx.array) -> mx.array:
         """Some models have logits for more ids than their tokenizer or their embedding has."""
@@ -238,9 +261,9 @@ class Decoder:
         self._chosen = mx.array(self._chosen)[kept] if self._chosen is not None else None
 
 
-def _on_host(logits: mx.array) -> Floats:
+def _on_host(logits: mx.array | Floats) -> Floats:
     """The same memory in single precision, without a copy where it is that already."""
-    return np.array(logits.astype(mx.float32), copy=False)
+    return np.array(logits.astype(mx.float32), copy=False) if isinstance(logits, mx.array) else logits
 
 
 def _numbers(chosen: Chosen) -> list[int]:

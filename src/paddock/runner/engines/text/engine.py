@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 Told = list[tuple[RequestId, Frame]]
 
+_NO_TOKEN = "The model found no token that could follow: change the request, or create it again."
 _MAIN_SHARE = 0.9
 """Of a load, where a draft model follows."""
 _CLEAR_EVERY_STEPS = 256
@@ -271,7 +272,7 @@ class TextEngine:
     def _deliver(self, produced: Produced) -> list[Frame]:
         sequence, caches = produced.sequence, produced.caches
         if produced.token < 0:
-            raise RunnerError("The model found no token that could follow: change the request, or create it again.")
+            raise sequence.failure or RunnerError(_NO_TOKEN)
         before = sequence.generated
         frames = sequence.add(produced.token, produced.likelihoods)
         self._tokens_generated += sequence.generated - before

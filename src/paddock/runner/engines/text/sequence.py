@@ -9,10 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from paddock.protocol import Done, Frame, Likelihood, PromptProgress, TokenLogprobs
 from paddock.runner.engines.base import Prompt, RequestId
 from paddock.runner.engines.text.answer.answer import Answer
 from paddock.runner.engines.text.answer.detokenizer import Decode
+from paddock.runner.engines.text.grammar.lexicon import only
 from paddock.runner.engines.text.sampling.options import Bits, Chooser, Likelihoods
 
 
@@ -24,6 +27,9 @@ class SequenceState(enum.Enum):
     DECODING = enum.auto()
     FINISHED = enum.auto()
 
+
+_NONE: Bits = np.zeros(1, np.uint32)
+"""A mask that allows no token."""
 
 _NEXT_STATES = {
     SequenceState.WAITING: frozenset({SequenceState.PREFILLING}),
@@ -53,7 +59,11 @@ class Sequence:
         self.caches: list[Any] = []
         """Layer by layer, what was read so far; a batch's from when it decodes on."""
         self.mask: Bits | None = None
-        """The tokens that may come next; None for all."""
+        """The tokens that may come next; None for all, or for those that are not refused."""
+        self.failure: BaseException | None = None
+        """Why no token may come."""
+        self._prescribed: int | None = None
+        self._is_asked = False
         self._decode = decode
         self._limits = limits
         self._state = SequenceState.WAITING
@@ -102,6 +112,17 @@ class Sequence:
         """Whether not every token may come at the next places."""
         limit = self.prompt.thinking_limit
         return self.prompt.constraint is not None or (limit is not None and limit.is_near)
+
+    def judged(self, token: int) -> int | None:
+        """What becomes of a token that was drawn as if all might come: itself, or the only one that may. None if it is
+        refused: then the mask says which ones may."""
+        if token < 0 or not (self._is_asked or self._prescribed is not None):
+            return token
+        try:
+            return self._judged(token) if self._prescribed is None else self._prescribed
+        except BaseException as error:  # noqa: BLE001 -- a native panic is no Exception, and others must go on
+            self.failure, self.mask = error, _NONE
+            return None
 
     # ---- reading the prompt ----
 
@@ -192,9 +213,23 @@ class Sequence:
 
     def _constrain(self) -> None:
         limit, constraint = self.prompt.thinking_limit, self.prompt.constraint
-        self.mask = limit.allowed if limit is not None else None
-        if self.mask is None and constraint is not None:
-            self.mask = constraint.allowed(self.remaining) if self._is_held else constraint.before
+        self.mask, self._is_asked = None, False
+        self._prescribed = limit.prescribed if limit is not None else None
+        if self._prescribed is not None or constraint is None:
+            return
+        if self._is_held:
+            self._prescribed = constraint.prescribed(self.remaining)
+            self._is_asked = self._prescribed is None
+        else:
+            self.mask = constraint.before
+
+    def _judged(self, token: int) -> int | None:
+        constraint = self.prompt.constraint
+        assert constraint is not None
+        if constraint.permits(token):
+            return token
+        self.mask = constraint.allowed()
+        return only(self.mask)
 
     def _named(self, token: int, likelihoods: Likelihoods) -> TokenLogprobs:
         name = self._name(token)

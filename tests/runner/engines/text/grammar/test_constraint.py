@@ -10,11 +10,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from paddock.errors import BadRequest, Unsupported
 from paddock.runner.engines.text.grammar import constraint as constraint_module
-from paddock.runner.engines.text.grammar.constraint import Constraints
+from paddock.runner.engines.text.grammar.constraint import MAX_NUMBER_CHARACTERS, Constraints
 from paddock.runner.engines.text.grammar.lexicon import tokens_of
 from paddock.runner.watch import Watch
 from tests.runner.engines.text.schemas import REAL, TEXT, WHOLE, drawn, listed, obj
-from tests.runner.engines.text.walking import check, demo_constraints, demo_size, demo_tokenizer, walk, wrapped
+from tests.runner.engines.text.walking import allowed, check, demo_constraints, demo_size, demo_tokenizer, walk, wrapped
 
 BUDGET = 400
 DRAWN = range(40)
@@ -100,6 +100,34 @@ def test_whitespace_between_two_parts_is_bounded(constraints, tokenizer):
         blanks += len(tokenizer.decode([blank[0]]))
 
     assert blanks <= 16
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_allowed_is_permitted_and_no_more_but_other_spellings_of_what_must_come(constraints, tokenizer, seed):
+    number = {"type": "number", "minimum": -5}
+    schema = obj(name=TEXT, age=number, kinds={"enum": ["a", "ab", 7]}, more={"type": "array"})
+    compiled, source = constraints.compile(json.dumps(schema)), random.Random(seed)
+
+    for remaining in range(90, 0, -3):
+        tokens = allowed(compiled, remaining)
+        more = {token for token in range(demo_size()) if compiled.permits(token)} - set(tokens)
+        if more:
+            [only] = tokenizer.batch_decode([tokens])
+            assert all(tokenizer.decode([token])[0] == only[0] for token in more)
+        assert all(map(compiled.permits, tokens))
+        compiled.accept(source.choice([*tokens, *more]))
+
+
+def test_digits_of_a_number_that_is_long_are_not_permitted(constraints, tokenizer):
+    compiled = constraints.compile('{"type":"number"}')
+    [digit] = tokenizer.encode("7", add_special_tokens=False)
+
+    said = 0
+    while compiled.permits(digit) and said < 100:
+        compiled.accept(digit)
+        said += 1
+
+    assert said == MAX_NUMBER_CHARACTERS
 
 
 def test_an_object_with_listed_properties_has_no_others(constraints, tokenizer):

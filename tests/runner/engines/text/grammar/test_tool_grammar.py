@@ -22,7 +22,7 @@ from paddock.runner.engines.text.grammar.tool_grammar import (
 )
 from paddock.runner.watch import Watch
 from tests.runner.engines.text.schemas import TEXT, WHOLE, obj
-from tests.runner.engines.text.walking import check, demo_constraints, demo_tokenizer, walk
+from tests.runner.engines.text.walking import allowed, check, demo_constraints, demo_tokenizer, walk
 
 SPECIAL = CallStyle('<|im_start|>{"name": ', ', "arguments": ', "}<|im_start|>", may_repeat=False)
 PLACE = {"$defs": {"place": obj(city=TEXT)}, **obj(at={"$ref": "#/$defs/place"}, days={**WHOLE, "minimum": 1})}
@@ -106,14 +106,15 @@ def test_calls_of_strict_tools_obey_wherever_the_model_begins_one(marking, seed)
     constraint = constraints.for_strict_calls([strict(TOOLS[0]), TOOLS[1]], HERMES, "<tool_call>")
     source, said, budget = random.Random(seed), [], 400
     for _ in range(2):
-        assert constraint.allowed(budget) is None
+        assert constraint.prescribed(budget) is None
+        assert constraint.permits(free)
         constraint.accept(free)
         constraint.accept(opening)
         said.append([])
-        while (row := constraint.allowed(budget)) is not None:
-            allowed = tokens_of(row)
-            assert not set(allowed) & tokenizer.eos_token_ids
-            token = source.choice(allowed)
+        while constraint.is_in_call:
+            tokens = allowed(constraint, budget)
+            assert not set(tokens) & tokenizer.eos_token_ids
+            token = source.choice(tokens)
             constraint.accept(token)
             said[-1].append(token)
             budget -= 1

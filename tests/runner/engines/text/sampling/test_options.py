@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -203,6 +204,29 @@ def test_a_seed_repeats_its_draws_whatever_is_drawn_in_between(choose):
 
     assert mixed == first
     assert len(set(first)) > 5
+
+
+def test_drawing_again_what_was_refused_comes_to_drawing_among_what_is_allowed():
+    logits = np.tile(np.array([2.0, 1.0, 0.5, 0.0], dtype=np.float32), (20_000, 1))
+    choosers = [Chooser(replace(PLAIN, seed=seed), [], 100) for seed in range(len(logits))]
+    options = Options.of([PLAIN] * len(logits))
+    mask = np.array([0b1010], dtype=np.uint32)
+
+    first = host_sampling.choose(logits, options, choosers, [None] * len(logits))
+    again = host_sampling.choose(logits, options, choosers, [mask] * len(logits), Chooser.draw_again)
+    tokens = np.where(np.isin(first, [1, 3]), first, again)
+
+    assert set(tokens.tolist()) == {1, 3}
+    assert np.mean(tokens == 1) == pytest.approx(math.e / (math.e + 1), abs=0.01)
+
+
+def test_drawing_again_takes_nothing_from_the_draws_that_follow():
+    one, other = (Chooser(replace(PLAIN, seed=5), [], 100) for _ in range(2))
+    first, second = one.draw(), one.draw_again()
+    other.draw()
+
+    assert first != second == one.draw_again()
+    assert one.draw() == other.draw()
 
 
 def test_without_a_seed_draws_differ():

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from paddock.runner.engines.text.answer.harmony import CHANNEL, MESSAGE, START
 from paddock.runner.engines.text.answer.style import AnswerStyle
-
-_WORD_BITS = 32
 
 
 def closing_of(style: AnswerStyle) -> str:
@@ -37,14 +32,9 @@ class ThinkingLimit:
         return self._place is not None or self._left == 1
 
     @property
-    def allowed(self) -> npt.NDArray[np.uint32] | None:
-        """As `Constraint.allowed`: the bit of the one token that has to come next, no words after it; None for all."""
-        if self._place is None:
-            return None
-        word, bit = divmod(self._closing[self._place], _WORD_BITS)
-        row = np.zeros(word + 1, np.uint32)
-        row[word] = 1 << bit
-        return row
+    def prescribed(self) -> int | None:
+        """The token that has to come next; None if any may."""
+        return None if self._place is None else self._closing[self._place]
 
     def took(self, token: int, *, is_thinking: bool) -> None:
         """One more token came, after which the model thinks or does not."""

@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 from paddock.errors import BadRequest, PaddockError, Unsupported
 from paddock.runner.engines.text.grammar import tool_grammar
 from paddock.runner.engines.text.grammar.json_place import JsonPlace
-from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, row_of
+from paddock.runner.engines.text.grammar.lexicon import Lexicon, Row, has, only, row_of
 from paddock.runner.engines.text.grammar.samples import samples_of
 from paddock.runner.engines.text.grammar.schema_size import largest_part_bytes
 from paddock.runner.engines.text.grammar.schema_vetting import vet
@@ -97,6 +97,8 @@ class Constraint:
         self._check_at = 0
         self._end = KnownEnd(self._grammar.shortest, self._lexicon)
         self._closing: deque[int] | None = None
+        self._forced: deque[int] = deque()
+        """What comes next in any case, as far as it was looked at."""
 
     def begin_again(self) -> None:
         """Forget what was said."""
@@ -116,20 +118,39 @@ class Constraint:
             return not self._closing
         return bool(self._matcher.is_stopped())
 
-    def allowed(self, remaining: int | None = None) -> Row | None:
-        """A row of ceil(vocabulary / 32) words, the bits of the tokens that may follow set; None allows all.
+    def prescribed(self, remaining: int) -> int | None:
+        """The token that has to come next, if it is known: the answer is being closed, or what `allowed` was told last
+        prescribes more than one token. Otherwise None.
 
         `remaining` is how many tokens the answer may still have, the next one included; it may start at any number and
-        goes down with every token. BadRequest if the grammar turns out to be too complex.
+        goes down with every token.
         """
-        if remaining is not None and self._closing is None:
+        if self._closing is None:
             self._mind(remaining)
         if self._closing is not None:
-            return row_of(self._closing_tokens(), self._lexicon.words) if self._closing else self._lexicon.end_row
+            return self._closing[0] if self._closing else self._lexicon.end_token
+        return self._forced[0] if self._forced else None
+
+    def permits(self, token: int) -> bool:
+        """Whether the token may follow. Where only one text can come, `allowed` has its usual spelling only, and this
+        permits the others too, as the model may prefer them. BadRequest as for `allowed`."""
+        if self._closing is not None or self._lexicon.is_of_long_number(token, self._place, MAX_NUMBER_CHARACTERS):
+            return has(self.allowed(), token)
+        is_permitted = self._lexicon.permits(self._matcher, token)
+        self._check()
+        return is_permitted
+
+    def allowed(self) -> Row:
+        """A row of ceil(vocabulary / 32) words, the bits of the tokens that may follow set. BadRequest if the grammar
+        turns out to be too complex, or the model has no token for what it demands."""
+        if self._closing is not None:
+            return row_of([self._closing[0]], self._lexicon.words) if self._closing else self._lexicon.end_row
         row = self._lexicon.fill(self._matcher)
         self._check()
         if not row.any():
             raise BadRequest("This model has no tokens for what the JSON schema demands: leave out rare characters.")
+        if only(row) is not None:
+            self._forced = deque(self._matcher.compute_ff_tokens())
         return self._lexicon.without_long_numbers(row, self._place, MAX_NUMBER_CHARACTERS)
 
     def accept(self, token: int) -> None:
@@ -138,15 +159,13 @@ class Constraint:
             return
         if self._closing is not None and self._closing.popleft() != token:
             raise AssertionError("a token that was not allowed")
-        self._matcher.consume_token(token)
-        self._check()
+        if self._forced and self._forced.popleft() != token:
+            self._forced.clear()
+        if not self._matcher.consume_token(token):
+            self._check()
         text = self._lexicon.bytes_of(token)
         self._end.took(text, in_string=self._place.in_string)
         self._place.feed(text)
-
-    def _closing_tokens(self) -> list[int]:
-        assert self._closing
-        return [self._closing[0]]
 
     def _check(self) -> None:
         if self._matcher.is_error():
@@ -196,20 +215,29 @@ class CallsConstraint:
         """`rest` is for what follows that token in a call."""
         self._rest = rest
         self._opening_token = opening_token
-        self._is_in_call = False
+        self.is_in_call = False
+        """Whether the next token is a part of one."""
 
-    def allowed(self, remaining: int | None = None) -> Row | None:
-        """As `Constraint.allowed`."""
-        return self._rest.allowed(remaining) if self._is_in_call else None
+    def prescribed(self, remaining: int) -> int | None:
+        """As `Constraint.prescribed`."""
+        return self._rest.prescribed(remaining) if self.is_in_call else None
+
+    def permits(self, token: int) -> bool:
+        """As `Constraint.permits`."""
+        return not self.is_in_call or self._rest.permits(token)
+
+    def allowed(self) -> Row:
+        """As `Constraint.allowed`, in a call."""
+        return self._rest.allowed()
 
     def accept(self, token: int) -> None:
         """As `Constraint.accept`."""
-        if self._is_in_call:
+        if self.is_in_call:
             self._rest.accept(token)
-            self._is_in_call = not self._rest.is_finished
+            self.is_in_call = not self._rest.is_finished
         elif token == self._opening_token:
             self._rest.begin_again()
-            self._is_in_call = True
+            self.is_in_call = True
 
 
 class Constraints:

@@ -40,7 +40,8 @@ class Lexicon:
         self.native = LLTokenizer(_described(backend), n_vocab=max(vocabulary, known), eos_token=ends)
         self.end_token = ends[0]
         self._fill_words = words_of(max(vocabulary, known))
-        self._within = row_of(range(min(vocabulary, known)), self._fill_words)
+        self._known = min(vocabulary, known)
+        self._within = row_of(range(self._known), self._fill_words)
         self.end_row = row_of(ends, self.words)
         added = backend.get_added_tokens_decoder().items()
         self.marks: Mapping[str, int] = {each.content: token for token, each in added if token < vocabulary}
@@ -48,7 +49,7 @@ class Lexicon:
         self.special_tokens: Mapping[str, int] = {
             text: token for text, token in self.marks.items() if self.is_special(token)
         }
-        spelt = [(token, self.bytes_of(token)) for token in range(min(vocabulary, known)) if not self.is_special(token)]
+        spelt = [(token, self.bytes_of(token)) for token in range(self._known) if not self.is_special(token)]
         self.by_byte: Mapping[int, int] = {text[0]: token for token, text in reversed(spelt) if len(text) == 1}
         """The tokens of one byte."""
         self.plainest_first = [self.by_byte[byte] for byte in _PLAINEST_FIRST if byte in self.by_byte]
@@ -75,6 +76,10 @@ class Lexicon:
     def is_special(self, token: int) -> bool:
         return bool(self.native.is_special_token(token))
 
+    def permits(self, matcher: LLMatcher, token: int) -> bool:
+        """Whether the token may follow."""
+        return token < self._known and matcher.validate_tokens([token]) == 1
+
     def fill(self, matcher: LLMatcher) -> Row:
         """What may follow, in a new row of `words` words."""
         row = np.zeros(self._fill_words, np.uint32)
@@ -87,16 +92,24 @@ class Lexicon:
 
         An exponent of a few digits is a number that most readers turn into infinity.
         """
-        if place.in_string:
+        kept = self._of_short_numbers(place, most_characters)
+        if kept is None:
             return row
-        if not place.number_length:
-            kept = self._no_exponent
-        elif place.number_length < most_characters:
-            kept = self._no_exponent_in_number
-        else:
-            kept = self._no_more_digits
         narrowed: Row = row & kept
         return narrowed if narrowed.any() else row
+
+    def is_of_long_number(self, token: int, place: JsonPlace, most_characters: int) -> bool:
+        """Whether the token does either."""
+        kept = self._of_short_numbers(place, most_characters)
+        return kept is not None and not has(kept, token)
+
+    def _of_short_numbers(self, place: JsonPlace, most_characters: int) -> Row | None:
+        """The tokens that do neither; None where no number can be."""
+        if place.in_string:
+            return None
+        if not place.number_length:
+            return self._no_exponent
+        return self._no_exponent_in_number if place.number_length < most_characters else self._no_more_digits
 
 
 def _described(backend: Any) -> str:
@@ -119,6 +132,17 @@ def row_of(tokens: Any, words: int) -> Row:
     bits = np.zeros(words * _WORD_BITS, np.uint8)
     bits[ids] = 1
     return np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32)
+
+
+def has(row: Row, token: int) -> bool:
+    """Whether the token is set in a row."""
+    return bool(int(row[token // _WORD_BITS]) >> token % _WORD_BITS & 1)
+
+
+def only(row: Row) -> int | None:
+    """The token that is set in a row, if it is the only one."""
+    bits = int.from_bytes(row.astype("<u4").tobytes(), "little")
+    return bits.bit_length() - 1 if bits.bit_count() == 1 else None
 
 
 def tokens_of(row: Row) -> list[int]:

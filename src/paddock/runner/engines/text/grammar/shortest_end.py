@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, takewhile
+from itertools import accumulate, groupby, takewhile
 
 from llguidance import LLMatcher
 
@@ -112,51 +113,61 @@ class KnownEnd:
     def __init__(self, tokens: Sequence[int], lexicon: Lexicon) -> None:
         self._lexicon = lexicon
         self._tokens = [*tokens, lexicon.end_token]
-        self._texts = [lexicon.bytes_of(token) for token in tokens]
+        texts = [lexicon.bytes_of(token) for token in tokens]
+        self._text = b"".join(texts)
+        self._begins = list(accumulate(map(len, texts), initial=0))
+        """Where in the text each token does."""
+        self._firsts = self._first_tokens()
         self._at: int | None = 0
-        """Where its rest begins; None if that is to be looked for."""
-        self._said_bytes = 0
-        """Of the token there."""
+        """Where in the text its rest does; None if that is to be looked for."""
         self._is_sure = True
         """Whether nothing else was said since."""
 
     def took(self, text: bytes, *, in_string: bool) -> None:
-        """This was said, in whatever tokens; `in_string`: whether it began within a string."""
+        """This was said, in whatever tokens; `in_string`: whether it began within a string.
+
+        What else is said in a string, and blanks between two parts, may leave the rest as it is.
+        """
         if self._at is None:
             return
-        ahead = b"".join(self._texts[self._at : self._at + len(text) + 1])[self._said_bytes :]
-        if ahead.startswith(text):
-            self._go_on(len(text))
-        elif in_string and _QUOTE not in text:
+        if not self._text.startswith(text, self._at):
             self._is_sure = False
-        else:
-            self._at = None
-
-    def _go_on(self, count: int) -> None:
-        assert self._at is not None
-        self._said_bytes += count
-        while self._at < len(self._texts) and self._said_bytes >= len(self._texts[self._at]):
-            self._said_bytes -= len(self._texts[self._at])
-            self._at += 1
+            _, quote, after = text.partition(_QUOTE) if in_string else (b"", b"", text)
+            text = b"".join((quote + after).split())
+        self._at = self._at + len(text) if self._text.startswith(text, self._at) else None
 
     def rest(self, matcher: LLMatcher) -> list[int] | None:
         """Of its last tokens about as few as bring the matcher to an end; None if none do."""
-        if self._at is None or not (self._is_sure or _may_follow(matcher, self._rest())):
-            self._at, self._said_bytes = self._found(matcher), 0
+        is_sure = self._is_sure and None not in self._firsts
+        if self._at is None or not (is_sure or _may_follow(matcher, self._rest(self._at))):
+            self._at = self._found(matcher)
         self._is_sure = True
-        return None if self._at is None else self._rest()[:-1]
+        return None if self._at is None else self._rest(self._at)[:-1]
 
-    def _rest(self) -> list[int]:
-        assert self._at is not None
-        if not self._said_bytes:
-            return self._tokens[self._at :]
-        left = self._texts[self._at][self._said_bytes :]
-        return [*self._lexicon.tokens_of_bytes(left), *self._tokens[self._at + 1 :]]
+    def _rest(self, at: int) -> list[int]:
+        """The tokens from there on, and the one that ends the answer."""
+        number = bisect_left(self._begins, at)
+        return [*self._lexicon.tokens_of_bytes(self._text[at : self._begins[number]]), *self._tokens[number:]]
+
+    def _first_tokens(self) -> list[int | None]:
+        """What comes first from each place on; None where no token is so short."""
+        firsts = [*map(self._lexicon.by_byte.get, self._text), None]
+        for begin, token in reversed(list(zip(self._begins, self._tokens, strict=True))):
+            firsts[begin] = token
+        return firsts
 
     def _found(self, matcher: LLMatcher) -> int | None:
-        for at in reversed(range(len(self._tokens))):
-            if _may_follow(matcher, self._tokens[at : at + _GLANCE_TOKENS]) and _may_follow(matcher, self._tokens[at:]):
-                return at
+        """The last place from which it may follow, told by a few tokens first."""
+        may_come = {first: first is not None and _may_follow(matcher, [first]) for first in set(self._firsts)}
+        glances: dict[tuple[int, ...], bool] = {}
+        for at in reversed(range(len(self._firsts))):
+            if may_come[self._firsts[at]]:
+                rest = self._rest(at)
+                glance = tuple(rest[:_GLANCE_TOKENS])
+                if glance not in glances:
+                    glances[glance] = _may_follow(matcher, rest[:_GLANCE_TOKENS])
+                if glances[glance] and _may_follow(matcher, rest):
+                    return at
         return None
 
 

@@ -6,7 +6,7 @@ two candidates can come out differently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ def choose(
     choosers: Sequence[Chooser],
     masks: Sequence[Bits | None],
     newest: mx.array | None = None,
+    draw: Callable[[Chooser], float] = Chooser.draw,
 ) -> mx.array:
     """The next token of each sequence, int32 of shape (sequences,), not computed yet; otherwise as on the host.
 
@@ -32,7 +33,7 @@ def choose(
     best = mx.argmax(logits, axis=-1).astype(mx.int32)
     tokens = best
     if not options.is_greedy.all():
-        draws = np.array([[chooser.draw()] for chooser in choosers], dtype=np.float32)
+        draws = np.array([[draw(chooser)] for chooser in choosers], dtype=np.float32)
         greedy = mx.array(options.is_greedy)
         tokens = mx.where(greedy, best, _draw(logits, options, mx.array(draws)).astype(mx.int32))
     is_sound = mx.isfinite(mx.take_along_axis(logits, best[:, None], axis=-1)[:, 0])

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from paddock.runner.engines.text.sampling.options import Bits, Chooser, Floats, Ints, Likelihoods, Options
 
 NOTHING = -1
 """In place of a token where no token has a probability."""
+_REFUSED = np.float32(-np.inf)
 
 
-def choose(logits: Floats, options: Options, choosers: Sequence[Chooser], masks: Sequence[Bits | None]) -> Ints:
+def choose(
+    logits: Floats,
+    options: Options,
+    choosers: Sequence[Chooser],
+    masks: Sequence[Bits | None],
+    draw: Callable[[Chooser], float] = Chooser.draw,
+) -> Ints:
     """The next token of each sequence, shape (sequences,), for single-precision logits (sequences, vocabulary).
 
-    `masks` say which tokens are allowed, None all of them. NOTHING where every token is refused or the logits are no
-    numbers.
+    `masks` say which tokens are allowed, None all of them; `draw` is what choosers are asked for. NOTHING where every
+    token is refused or the logits are no numbers.
     """
-    adjusted = _adjusted(logits, choosers, masks)
-    draws = np.array([chooser.draw() for chooser in choosers])
+    draws = np.array([draw(chooser) for chooser in choosers])
+    adjusted, allowed = _adjusted(logits, choosers), _allowed(masks, logits.shape[1])
+    if allowed is None:
+        return _chosen(adjusted, options, draws)
+    # Mostly few tokens are allowed, among which it is quick to choose.
+    columns = np.flatnonzero(allowed.any(axis=0))
+    if not columns.size:
+        return np.full(len(masks), NOTHING)
+    if columns.size < allowed.shape[1]:
+        adjusted, allowed = adjusted[:, columns], allowed[:, columns]
+    tokens = _chosen(np.where(allowed, adjusted, _REFUSED), options, draws)
+    return np.where(tokens == NOTHING, NOTHING, columns[tokens])
+
+
+def _chosen(adjusted: Floats, options: Options, draws: Floats) -> Ints:
     tokens = np.argmax(adjusted, axis=1)
     best = adjusted[np.arange(len(tokens)), tokens]
     is_sound = np.isfinite(best)
     tokens[~is_sound] = NOTHING
     is_drawn = is_sound & ~options.is_greedy
-    is_cut = (options.top_k[:, 0] > 0) & (options.top_k[:, 0] < logits.shape[1])
+    is_cut = (options.top_k[:, 0] > 0) & (options.top_k[:, 0] < adjusted.shape[1])
     for rows in (np.flatnonzero(is_drawn & is_cut), np.flatnonzero(is_drawn & ~is_cut)):
         if rows.size:
             chosen = adjusted if rows.size == len(tokens) else adjusted[rows]
@@ -33,22 +54,18 @@ def choose(logits: Floats, options: Options, choosers: Sequence[Chooser], masks:
     return tokens
 
 
-def _adjusted(logits: Floats, choosers: Sequence[Chooser], masks: Sequence[Bits | None]) -> Floats:
-    """Logits with biases, masks and penalties. The ones given are never written to: they are MLX's own memory."""
-    changed = [
-        row
-        for row, (chooser, mask) in enumerate(zip(choosers, masks, strict=True))
-        if mask is not None or chooser.window.size or chooser.sampling.logit_bias
-    ]
+def _adjusted(logits: Floats, choosers: Sequence[Chooser]) -> Floats:
+    """Logits with biases and penalties. The ones given are never written to: they are MLX's own memory."""
+    changed = [row for row, each in enumerate(choosers) if each.window.size or each.sampling.logit_bias]
     if not changed:
         return logits
     logits = logits.copy()
     for row in changed:
-        _adjust(logits[row], choosers[row], masks[row])
+        _adjust(logits[row], choosers[row])
     return logits
 
 
-def _adjust(logits: Floats, chooser: Chooser, mask: Bits | None) -> None:
+def _adjust(logits: Floats, chooser: Chooser) -> None:
     """Change the logits (vocabulary,) of one sequence.
 
     The repeat penalty divides positive and multiplies negative logits; presence is subtracted once, frequency once per
@@ -57,8 +74,6 @@ def _adjust(logits: Floats, chooser: Chooser, mask: Bits | None) -> None:
     sampling = chooser.sampling
     for token, bias in sampling.logit_bias.items():
         logits[token] += bias
-    if mask is not None:
-        np.copyto(logits, -np.inf, where=~unpacked(mask, logits.size))
     if chooser.window.size:
         ids, counts = chooser.window.counts()
         found = logits[ids]
@@ -66,7 +81,14 @@ def _adjust(logits: Floats, chooser: Chooser, mask: Bits | None) -> None:
         logits[ids] = scaled - sampling.presence_penalty - counts * sampling.frequency_penalty
 
 
-def unpacked(mask: Bits, vocabulary: int) -> np.ndarray:
+def _allowed(masks: Sequence[Bits | None], vocabulary: int) -> npt.NDArray[np.bool_] | None:
+    """One boolean for each sequence and token; None if all may come."""
+    if all(mask is None for mask in masks):
+        return None
+    return np.stack([np.ones(vocabulary, np.bool_) if mask is None else unpacked(mask, vocabulary) for mask in masks])
+
+
+def unpacked(mask: Bits, vocabulary: int) -> npt.NDArray[np.bool_]:
     """A mask as one boolean per token; tokens that it is too short for are refused."""
     bits = np.unpackbits(np.ascontiguousarray(mask).view(np.uint8), bitorder="little", count=vocabulary)
     return bits.view(np.bool_)
@@ -77,7 +99,7 @@ def likeliest(logits: Floats, count: int) -> Ints:
     width = logits.shape[1]
     if not 0 < count < width:
         return np.argsort(-logits, axis=1, kind="stable")
-    ids = np.argpartition(_distinct(logits), width - count, axis=1)[:, width - count :]
+    ids = np.argpartition(logits, width - count, axis=1)[:, width - count :]
     ids.sort(axis=1)
     values = np.take_along_axis(logits, ids, axis=1)
     # A partition takes any of the tokens that equal the last one: such rows are sorted whole, unless they are refused.
@@ -88,14 +110,6 @@ def likeliest(logits: Floats, count: int) -> Ints:
         values[ambiguous] = np.take_along_axis(logits[ambiguous], ids[ambiguous], axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(ids, order, axis=1)
-
-
-def _distinct(logits: Floats) -> Floats:
-    """The same with numbers of their own, the lowest, for what is refused: a partition is slow where many are equal."""
-    is_refused = logits == -np.inf
-    if not is_refused.any():
-        return logits
-    return np.where(is_refused, np.linspace(-2e38, -1e38, logits.shape[1], dtype=np.float32), logits)
 
 
 def candidates(logits: Floats, options: Options) -> tuple[Floats, Ints]:
@@ -121,7 +135,8 @@ def probabilities(
     """Of each token for each sequence to come next, in the shape of the logits; no numbers where `choose` has NOTHING.
     For sequences that draw."""
     with np.errstate(invalid="ignore"):
-        weights, ids = candidates(_adjusted(logits, choosers, masks), options)
+        adjusted, allowed = _adjusted(logits, choosers), _allowed(masks, logits.shape[1])
+        weights, ids = candidates(adjusted if allowed is None else np.where(allowed, adjusted, _REFUSED), options)
         whole = np.zeros(logits.shape)
         np.put_along_axis(whole, ids, weights / weights.sum(axis=1, keepdims=True), axis=1)
     return whole

@@ -1,8 +1,12 @@
 """What choosing a token needs beside the logits, whoever computes it: options, the window of penalties, draws.
 
 The order is Ollama's: logit_bias and constraints -> penalties -> top_k -> typical_p -> temperature -> top_p -> min_p ->
-draw. Candidates are ordered by likelihood, equal ones by id. A draw is the inverse of their cumulative distribution at
-a number that is made of the request's seed and a counter alone, so a seed gives the same text whatever else runs.
+draw. A token that was drawn without a constraint stands if the constraint permits it; otherwise a second one is drawn
+among those that it allows. Without a temperature, or without top_k, top_p, min_p and typical_p, that is the same as one
+draw among those; with them the answer stays nearer to what the model wants to say.
+
+Candidates are ordered by likelihood, equal ones by id. A draw is the inverse of their cumulative distribution at a
+number that is made of the request's seed and a counter alone, so a seed gives the same text whatever else runs.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ MOST_TOP_LOGPROBS = 20
 _MASK_64 = (1 << 64) - 1
 _APART = 1 << 63
 """Makes another seed of one that was drawn, which has 63 bits."""
+_AGAIN = 1 << 62
 _UNIFORM_BITS = 24
 """As many as single precision holds exactly: every device divides the same draws."""
 
@@ -128,6 +133,10 @@ class Chooser:
         """The number that the next token is drawn with; none comes twice."""
         self._draws += 1
         return uniform(self.seed, self._draws - 1)
+
+    def draw_again(self) -> float:
+        """The number that another token is drawn with in place of the one before, which was refused."""
+        return uniform(self.seed ^ _AGAIN, self._draws - 1)
 
 
 def _has_penalties(sampling: Sampling) -> bool:
