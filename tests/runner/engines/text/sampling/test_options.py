@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter
-from dataclasses import replace
 
 import mlx.core as mx
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -208,7 +208,7 @@ def test_a_seed_repeats_its_draws_whatever_is_drawn_in_between(choose):
 
 def test_drawing_again_what_was_refused_comes_to_drawing_among_what_is_allowed():
     logits = np.tile(np.array([2.0, 1.0, 0.5, 0.0], dtype=np.float32), (20_000, 1))
-    choosers = [Chooser(replace(PLAIN, seed=seed), [], 100) for seed in range(len(logits))]
+    choosers = [Chooser(msgspec.structs.replace(PLAIN, seed=seed), [], 100) for seed in range(len(logits))]
     options = Options.of([PLAIN] * len(logits))
     mask = np.array([0b1010], dtype=np.uint32)
 
@@ -221,7 +221,7 @@ def test_drawing_again_what_was_refused_comes_to_drawing_among_what_is_allowed()
 
 
 def test_drawing_again_takes_nothing_from_the_draws_that_follow():
-    one, other = (Chooser(replace(PLAIN, seed=5), [], 100) for _ in range(2))
+    one, other = (Chooser(msgspec.structs.replace(PLAIN, seed=5), [], 100) for _ in range(2))
     first, second = one.draw(), one.draw_again()
     other.draw()
 
