@@ -42,8 +42,8 @@ class EndFinder:
 
         A greedy walk, one byte at a time: out of a string and out of objects and lists as soon as it is allowed. Where
         it has to choose otherwise, it goes on as a sample does, or takes the byte that it took least often so far, in
-        this string or outside of all, so that no loop of a grammar holds it. As soon as the rest of a known end does,
-        that is the way. What it finds is then written with fewer, longer tokens.
+        this string or outside of all, so that no loop of a grammar holds it. As soon as the rest of a known end may
+        follow, outside of strings, that is the way. What it finds is then written with fewer, longer tokens.
         """
         walker, place = matcher.deep_copy(), place.copy()
         taken_outside, taken_within = Counter[int](), Counter[int]()
@@ -56,12 +56,12 @@ class EndFinder:
                 return None
             taken.update(tokens)
             path += tokens
-            if known and (rest := known.rest(walker)):
-                path += rest
-                break
             place.feed(b"".join(map(self._lexicon.bytes_of, tokens)))
             if place.in_string and not was_in_string:
                 taken_within.clear()
+            if known and not place.in_string and (rest := known.rest(walker)):
+                path += rest
+                break
         shorter = self._merged(path)
         return shorter if _may_follow(matcher, [*shorter, self._lexicon.end_token]) else path
 
