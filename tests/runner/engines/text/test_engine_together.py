@@ -29,7 +29,8 @@ def loaded(folder, *, on_device=False, **options) -> TextEngine:
     engine.load(lambda _progress: None)
     if on_device:  # an accelerator's way of choosing tokens runs on any device
         model = engine._model
-        engine._decoder = Decoder(model.model, model.vocabulary, merges=True, on_device=True)
+        judge = engine._decoding._judge
+        engine._decoder = Decoder(model.model, model.vocabulary, merges=True, on_device=True, judge=judge)
     return engine
 
 

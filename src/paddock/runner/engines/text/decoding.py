@@ -27,6 +27,7 @@ from paddock.runner.engines.text.speculation.speculator import Speculator
 
 Chosen = mx.array | Ints
 """Tokens of all sequences, on the device or on the host."""
+Judge = Callable[[Sequence, int], int | None]
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,16 @@ class Decoder:
         on_device: bool,
         keeps: bool = True,
         speculator: Speculator | None = None,
+        judge: Judge = Sequence.judged,
     ) -> None:
         """Only ids below `vocabulary` are ever chosen. `keeps`: whether the caches of sequences that leave are wanted.
-        `speculator`: foresees tokens of a sequence that is alone."""
+        `speculator`: foresees tokens of a sequence that is alone. `judge`: has a sequence judge a token."""
         self._batch = Batch(model, merges=merges)
         self._vocabulary = vocabulary
         self._on_device = on_device
         self._keeps = keeps
         self._speculator = speculator
+        self._judge = judge
         self._rows: list[Sequence] = []
         self._logits: mx.array | None = None
         self._chosen: Chosen | None = None
@@ -180,7 +183,7 @@ class Decoder:
             chosen = self._drawn(logits, options, rows, newest)
         if not any(sequence.is_constrained for sequence in rows):
             return chosen
-        judged = [sequence.judged(token) for sequence, token in zip(rows, _numbers(chosen), strict=True)]
+        judged = [self._judge(sequence, token) for sequence, token in zip(rows, _numbers(chosen), strict=True)]
         refused = np.array([row for row, token in enumerate(judged) if token is None])
         tokens = np.array([host_sampling.NOTHING if token is None else token for token in judged])
         if refused.size:

@@ -147,6 +147,7 @@ class TextEngine:
             on_device=mx.default_device() != mx.cpu,
             keeps=self._options.prefix_cache_bytes > 0,
             speculator=speculator,
+            judge=_judged,
         )
         if mx.default_device() == mx.cpu:
             cpu_forms.lay_out(loaded.model)
@@ -360,3 +361,12 @@ class TextEngine:
     def _preparing(self) -> Preparation:
         assert self._preparation is not None, "the engine is asked for something before it is loaded"
         return self._preparation
+
+
+def _judged(sequence: Sequence, token: int) -> int | None:
+    """As `Sequence.judged`; if that fails, the sequence fails alone."""
+    try:
+        return sequence.judged(token)
+    except BaseException as error:  # noqa: BLE001 -- a native panic is no Exception, and others must go on
+        sequence.fails(error)
+        return None

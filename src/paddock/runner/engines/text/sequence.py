@@ -116,13 +116,19 @@ class Sequence:
     def judged(self, token: int) -> int | None:
         """What becomes of a token that was drawn as if all might come: itself, or the only one that may. None if it is
         refused: then the mask says which ones may."""
-        if token < 0 or not (self._is_asked or self._prescribed is not None):
+        if token < 0:
             return token
-        try:
-            return self._judged(token) if self._prescribed is None else self._prescribed
-        except BaseException as error:  # noqa: BLE001 -- a native panic is no Exception, and others must go on
-            self.failure, self.mask = error, _NONE
-            return None
+        if self._prescribed is not None:
+            return self._prescribed
+        constraint = self.prompt.constraint
+        if not self._is_asked or constraint is None or constraint.permits(token):
+            return token
+        self.mask = constraint.allowed()
+        return only(self.mask)
+
+    def fails(self, error: BaseException) -> None:
+        """No token may come, for this reason."""
+        self.failure, self.mask = error, _NONE
 
     # ---- reading the prompt ----
 
@@ -222,14 +228,6 @@ class Sequence:
             self._is_asked = self._prescribed is None
         else:
             self.mask = constraint.before
-
-    def _judged(self, token: int) -> int | None:
-        constraint = self.prompt.constraint
-        assert constraint is not None
-        if constraint.permits(token):
-            return token
-        self.mask = constraint.allowed()
-        return only(self.mask)
 
     def _named(self, token: int, likelihoods: Likelihoods) -> TokenLogprobs:
         name = self._name(token)

@@ -92,20 +92,20 @@ def _counts(logits: mx.array, choosers: Sequence[Chooser], newest: mx.array | No
 def candidates(logits: mx.array, options: Options) -> tuple[mx.array, mx.array]:
     """As on the host."""
     ids = mx.argsort(-logits, axis=-1)
-    if options.top_k.all():
-        ids = ids[:, : int(options.top_k.max())]
+    if options.most_candidates:
+        ids = ids[:, : options.most_candidates]
     kept = mx.take_along_axis(logits, ids, axis=-1)
-    if options.top_k.any():
+    if options.has_top_k:
         is_beyond = (mx.arange(kept.shape[1]) >= mx.array(options.top_k)) & mx.array(options.top_k > 0)
         kept = mx.where(is_beyond, -mx.inf, kept)
-    if (options.typical_p < 1).any():
+    if options.has_typical_p:
         kept = _typical(kept, mx.array(options.typical_p))
     # The largest is subtracted before the division, which then cannot overflow.
     temperature = mx.array(np.maximum(options.temperature, np.float32(1e-6)))
     weights = mx.exp((kept - mx.max(kept, axis=-1, keepdims=True)) / temperature)
-    if (options.top_p < 1).any():
+    if options.has_top_p:
         weights = _top_p(weights, mx.array(options.top_p))
-    if (options.min_p > 0).any():
+    if options.has_min_p:
         least = mx.array(options.min_p) * mx.max(weights, axis=-1, keepdims=True)
         weights = mx.where(weights < least, 0, weights)
     return weights, ids

@@ -15,6 +15,7 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -174,10 +175,34 @@ class Options:
             self.temperature[rows], self.top_k[rows], self.top_p[rows], self.min_p[rows], self.typical_p[rows]
         )
 
-    @property
+    # Each of these takes longer to find out than a small vocabulary takes to draw from, and a batch's stay the same.
+
+    @cached_property
     def is_greedy(self) -> npt.NDArray[np.bool_]:
         """Which sequences take the likeliest token; shape (sequences,)."""
         return self.temperature[:, 0] <= GREEDY_BELOW
+
+    @cached_property
+    def most_candidates(self) -> int:
+        """How many of the likeliest tokens are enough for every sequence; 0 for all."""
+        return int(self.top_k.max()) if self.top_k.all() else 0
+
+    @cached_property
+    def has_top_k(self) -> bool:
+        """Whether any sequence has one; so the others."""
+        return bool(self.top_k.any())
+
+    @cached_property
+    def has_typical_p(self) -> bool:
+        return bool((self.typical_p < 1).any())
+
+    @cached_property
+    def has_top_p(self) -> bool:
+        return bool((self.top_p < 1).any())
+
+    @cached_property
+    def has_min_p(self) -> bool:
+        return bool((self.min_p > 0).any())
 
 
 @dataclass(frozen=True)
