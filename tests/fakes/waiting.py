@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 
 INTERVAL_SECONDS = 0.005
-DEADLINE_SECONDS = 20.0
-"""Long for what takes milliseconds: a machine that is shared may stand still for seconds."""
+DEADLINE_SECONDS = 5.0
 
 
 async def until(is_true: Callable[[], object], within_seconds: float = DEADLINE_SECONDS, what: str = "") -> float:

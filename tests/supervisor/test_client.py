@@ -68,7 +68,7 @@ async def test_a_runner_that_dies_after_done_has_answered(start_runner):
     async with aclosing(server.completion(PROMPT)) as stream:
         frames = [frame async for frame in stream]
     assert [type(frame).__name__ for frame in frames] == ["Text", "Text", "Done"]
-    assert "exit code 1" in await asyncio.wait_for(server.wait_exited(), 20)
+    assert "exit code 1" in await asyncio.wait_for(server.wait_exited(), 2)
 
 
 class Neighbour:
@@ -132,7 +132,7 @@ async def test_a_request_that_is_left_takes_its_connection_with_it(neighbour):
     async with client_of(neighbour) as runner_client:
         async with aclosing(runner_client.completion(PROMPT)) as stream:
             assert isinstance(await anext(stream), Text)
-        await asyncio.wait_for(neighbour.was_left.wait(), 20)
+        await asyncio.wait_for(neighbour.was_left.wait(), 2)
         neighbour.holds.set()
         async with aclosing(runner_client.completion(PROMPT)) as stream:
             assert [type(frame) async for frame in stream] == [Text, Done]

@@ -27,7 +27,7 @@ async def test_an_exit_is_noticed_and_nothing_is_left(way):
         watching = asyncio.create_task(until_exited(process))
         await asyncio.sleep(0)
         process.kill()
-        await asyncio.wait_for(watching, 20)
+        await asyncio.wait_for(watching, 2)
         assert process.wait(0) == -9
     await before.are_all()
     assert zombie_count() == 0
@@ -36,5 +36,5 @@ async def test_an_exit_is_noticed_and_nothing_is_left(way):
 async def test_a_process_that_ended_before_the_watch_is_noticed_too(way):
     with start("true") as process:
         await until(zombie_count)
-        await asyncio.wait_for(until_exited(process), 20)
+        await asyncio.wait_for(until_exited(process), 2)
         assert process.wait(0) == 0

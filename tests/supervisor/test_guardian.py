@@ -60,21 +60,21 @@ async def test_children_that_outlived_the_leader_of_a_group_are_killed(guardian)
         leader.wait()
         assert is_alive(child)
         await guardian.close()
-        await until(lambda: not is_alive(child))
+        await until(lambda: not is_alive(child), 2)
 
 
 async def test_one_that_dies_is_replaced_and_told_everything(guardian, group):
     guardian.add(group.pid)
     first = guardian.pid
     os.kill(first, signal.SIGKILL)
-    await until(lambda: guardian.pid not in (-1, first))
+    await until(lambda: guardian.pid not in (-1, first), 3)
     await guardian.close()
     assert group.wait(2) == -signal.SIGKILL
 
 
 async def test_signals_from_a_terminal_do_not_end_it_and_it_has_its_own_session(guardian):
     process = psutil.Process(guardian.pid)
-    await until(lambda: process.cmdline()[-1] == str(PROGRAM) and ignores(guardian.pid, signal.SIGTERM))
+    await until(lambda: process.cmdline()[-1] == str(PROGRAM) and ignores(guardian.pid, signal.SIGTERM), 2)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(guardian.pid, number)
     await asyncio.sleep(0.1)
@@ -91,16 +91,16 @@ def ignores(pid, number):
 
 
 async def test_it_holds_nothing_but_its_own_end_of_the_pipe(guardian):
-    await until(lambda: psutil.Process(guardian.pid).num_fds() == 3)
+    await until(lambda: psutil.Process(guardian.pid).num_fds() == 3, 2)
 
 
 async def test_it_costs_little(guardian):
     process = psutil.Process(guardian.pid)
-    await until(lambda: ignores(guardian.pid, signal.SIGTERM))
+    await until(lambda: ignores(guardian.pid, signal.SIGTERM), 2)
     await asyncio.sleep(0.1)
     times = process.cpu_times()
     print(f"guardian: {1000 * (times.user + times.system):.0f} ms, {process.memory_info().rss >> 20} MiB")
-    assert times.user + times.system <= 0.2
+    assert times.user + times.system <= 0.05
 
 
 def test_a_group_whose_leader_is_another_process_now_is_left_alone():
@@ -125,7 +125,7 @@ def test_a_guardian_that_is_stopped_does_not_stop_the_server(monkeypatch):
         for number in range(20_000):
             guardian.add(10_000_000 + number)
         seconds = time.monotonic() - began
-        await until(lambda: not is_alive(first))
+        await until(lambda: not is_alive(first), 2)
         await guardian.close()
         return seconds
 

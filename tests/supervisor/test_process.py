@@ -90,7 +90,7 @@ async def test_a_runner_has_a_session_of_its_own():
 @pytest.mark.parametrize(("exit_code", "words"), [(0, "exit code 0"), (7, "exit code 7"), (-11, "SIGSEGV")])
 async def test_any_exit_is_an_end_and_is_explained(exit_code, words):
     async with running(die_at="start", exit_code=exit_code, last_words="fatal: no luck\n") as process:
-        report = await process.wait_gone(20)
+        report = await process.wait_gone(5)
         assert process.state is ProcessState.GONE
         assert process.pid == -1
     assert words in report.reason
@@ -101,7 +101,7 @@ async def test_any_exit_is_an_end_and_is_explained(exit_code, words):
 async def test_a_kill_from_outside_is_taken_for_the_systems():
     async with running() as process:
         os.kill(process.pid, signal.SIGKILL)
-        report = await process.wait_gone(20)
+        report = await process.wait_gone(2)
     assert "killed by signal 9 (SIGKILL)" in report.reason
     assert "memory" in report.reason
 
@@ -151,7 +151,7 @@ async def test_a_grandchild_that_holds_the_pipes_delays_nothing(session):
         await until(leader.children)
         [grandchild] = leader.children()
         os.kill(process.pid, signal.SIGKILL)
-        await process.wait_gone(20)
+        await process.wait_gone(2)
         if session == "same_group":
             await until(lambda: not is_alive(grandchild.pid))
         elif is_alive(grandchild.pid):
@@ -182,7 +182,7 @@ async def test_closing_one_control_pipe_ends_one_runner_only():
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, first._control_write)
         os.close(null)
-        assert (await first.wait_gone(20)).return_code == 0
+        assert (await first.wait_gone(2)).return_code == 0
         assert is_alive(second.pid)
 
 
@@ -194,7 +194,7 @@ async def test_twenty_lives_leave_no_descriptor_thread_zombie_task_or_folder(sho
     for number in range(20):
         async with running(host, die_at="start" if number % 2 else "") as process:
             if number % 2:
-                await process.wait_gone(20)
+                await process.wait_gone(5)
     await before.are_all()
     assert zombie_count() == 0
     assert list(short_folder.iterdir()) == []
@@ -211,7 +211,7 @@ async def test_a_start_that_the_system_refuses_leaves_nothing_behind(short_folde
 
 async def test_output_goes_to_the_models_log(tmp_path):
     async with running(fake_host(tmp_path), name="a/b:c", die_at="start", last_words="bye\n") as process:
-        await process.wait_gone(20)
+        await process.wait_gone(5)
     assert (tmp_path / "runner-a-b-c.log").read_bytes() == b"bye\n"
 
 
@@ -225,7 +225,7 @@ async def test_a_stop_of_a_process_that_nothing_ends_returns_and_says_that_it_is
     assert process.state is ProcessState.STUCK
     assert "stuck" in (await process.wait_over()).sentence
     process.kill()
-    assert (await process.wait_gone(20)).is_requested
+    assert (await process.wait_gone(2)).is_requested
 
 
 @pytest.mark.parametrize(("environment", "runners"), [({}, "3"), ({"OPENBLAS_NUM_THREADS": "2"}, "0")])

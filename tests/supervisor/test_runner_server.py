@@ -246,7 +246,7 @@ async def test_many_answers_at_once_do_not_wait_for_each_other(start_runner):
     start = asyncio.get_running_loop().time()
     texts = await asyncio.gather(*(text_of(server.completion(CompletionRequest(prompt=f"{n}"))) for n in range(50)))
     assert texts == [f"{n} " * 20 for n in range(50)]
-    assert asyncio.get_running_loop().time() - start < 10
+    assert asyncio.get_running_loop().time() - start < 4
 
 
 async def test_prompts_and_frames_may_be_large(start_runner):
@@ -294,7 +294,7 @@ async def test_an_answer_that_breaks_the_protocol_ends_in_an_error(start_runner,
 async def test_a_runner_that_dies_in_an_answer_ends_it_with_its_last_words(start_runner, behaviour):
     server = await start_runner(exit_code=134, last_words="fatal error: lost the GPU", **behaviour)
     with pytest.raises(RunnerDied) as death:
-        await asyncio.wait_for(text_of(server.completion(PROMPT)), 20)
+        await asyncio.wait_for(text_of(server.completion(PROMPT)), 2)
     expected = "The runner of 'tiny' ended while it was answering: exit code 134: fatal error: lost the GPU."
     assert death.value.message == expected
     assert await server.wait_exited() == "The runner of 'tiny' ended: exit code 134: fatal error: lost the GPU."
@@ -325,7 +325,7 @@ async def test_a_grandchild_that_holds_the_connection_does_not_hold_the_answer(s
     [grandchild] = psutil.Process(server.pid).children()
     os.kill(server.pid, signal.SIGKILL)
     with pytest.raises(RunnerDied, match="SIGKILL"):
-        await asyncio.wait_for(text_of(stream), 20)
+        await asyncio.wait_for(text_of(stream), 2)
     grandchild.kill()
 
 
@@ -395,7 +395,7 @@ async def test_closing_ends_answers_under_way(start_runner):
     await anext(stream)
     await server.close()
     with pytest.raises(RunnerDied, match="it was stopped"):
-        await asyncio.wait_for(text_of(stream), 20)
+        await asyncio.wait_for(text_of(stream), 2)
 
 
 async def test_many_may_close_it_at_once_and_again(start_runner):

@@ -187,7 +187,7 @@ async def test_a_runner_that_is_stuck_lets_everyone_go(tmp_path, monkeypatch):
             await words_of(server)
         os.kill(pid, signal.SIGKILL)
         await until(lambda: not is_alive(pid))
-        await server._process.wait_gone(20)
+        await server._process.wait_gone(2)
 
 
 async def test_a_runner_that_closes_its_socket_is_ended(tmp_path):
